@@ -1,0 +1,1 @@
+"""Devices: each runs the same programs on the same memory image."""

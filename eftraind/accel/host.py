@@ -1,0 +1,128 @@
+"""The half that devices computing in host memory share: buffers, slot table, checks, typed errors.
+
+Owns no arithmetic: `reference` and `cpu` add only `_execute`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eftraind.accel.device import Capabilities, Nanoseconds, check_command, slot_needs
+from eftraind.errors import NonFiniteError, ProgramError
+from eftraind.isa import Program, Slot, Status
+
+
+class HostDevice(ABC):
+    """Buffers, slot table and checks of a device that computes in host memory."""
+
+    def __init__(self, capabilities: Capabilities) -> None:
+        self._capabilities = capabilities
+        self._buffers: list[npt.NDArray[np.uint32]] = []
+        self._table: dict[Slot, int] = {}
+        self._programs: list[Program] = []
+        self._needs: list[Mapping[Slot, int]] = []
+        self._checked: set[tuple[int, int, int]] = set()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def allocate(self, size_words: int) -> int:
+        # 64-byte alignment: one full vector register or cache line.
+        raw = np.zeros(size_words + 16, dtype=np.uint32)
+        skip = (-raw.ctypes.data // 4) % 16
+        self._buffers.append(raw[skip : skip + size_words])
+        return len(self._buffers) - 1
+
+    def bind(self, slot: Slot, buffer: int) -> None:
+        if not 0 <= buffer < len(self._buffers):
+            raise ProgramError(f"slot {slot.name}: no buffer {buffer}", remedy="allocate it first")
+        self._table[slot] = buffer
+        self._bound_hook(slot, self._buffers[buffer])
+
+    def bound(self, slot: Slot) -> int:
+        try:
+            return self._table[slot]
+        except KeyError:
+            raise ProgramError(
+                f"slot {slot.name} names no buffer", remedy="bind it before running"
+            ) from None
+
+    def write(self, buffer: int, data: npt.NDArray[Any], offset: int = 0) -> None:
+        flat = np.ascontiguousarray(data).reshape(-1).view(np.uint32)
+        self._span(buffer, offset, flat.size)[:] = flat
+
+    def write_rows(self, buffer: int, rows: npt.NDArray[Any], data: npt.NDArray[Any]) -> None:
+        whole = self._buffers[buffer]
+        width = data.shape[1]
+        view = whole[: whole.size // width * width].reshape(-1, width)
+        view[rows] = data.view(np.uint32)
+
+    def read(self, buffer: int, offset: int, count: int, dtype: Any = np.float32) -> Any:
+        return self._span(buffer, offset, count).view(dtype).copy()
+
+    def load(self, program: Program) -> int:
+        if program.lanes != self._capabilities.lanes:
+            raise ProgramError(
+                f"program {program.name} is compiled for T = {program.lanes}, "
+                f"device {self._capabilities.name} has T = {self._capabilities.lanes}",
+                remedy="compile it for this device",
+            )
+        for command in program.commands:
+            check_command(command, program.lanes, self._capabilities.ops)
+        self._programs.append(program)
+        self._needs.append(slot_needs(program))
+        return len(self._programs) - 1
+
+    def run(self, handle: int, first: int, count: int) -> Nanoseconds:
+        program = self._programs[handle]
+        for slot, words in self._needs[handle].items():
+            size = self._buffers[self.bound(slot)].size
+            if size < words:
+                raise ProgramError(
+                    f"program {program.name} needs {words} words in slot {slot.name}, "
+                    f"its buffer has {size}",
+                    remedy="bind a larger buffer",
+                )
+        status, nanoseconds = self._execute(handle, first, count)
+        for index, value in enumerate(status):
+            if value != Status.OK:
+                self._raise_for(program, first + index, Status(int(value)))
+        return nanoseconds
+
+    def close(self) -> None:
+        self._buffers.clear()
+        self._table.clear()
+
+    def _span(self, buffer: int, offset: int, count: int) -> npt.NDArray[np.uint32]:
+        whole = self._buffers[buffer]
+        if offset < 0 or count < 0 or offset + count > whole.size:
+            raise ProgramError(
+                f"words {offset}..{offset + count} lie outside buffer {buffer} of {whole.size}",
+                remedy="check the program's offsets",
+            )
+        return whole[offset : offset + count]
+
+    def _raise_for(self, program: Program, index: int, status: Status) -> None:
+        command = program.commands[index]
+        names = program.layer_names
+        layer = names[command.layer] if command.layer < len(names) else str(command.layer)
+        where = f"{program.name} command {index} ({command.op.name}, layer {layer})"
+        if status is Status.NONFINITE:
+            raise NonFiniteError(
+                f"{where} produced NaN or Inf", remedy="lower train.learning_rate or check inputs"
+            )
+        raise ProgramError(f"{where}: {status.name}", remedy="compile the network again")
+
+    @abstractmethod
+    def _bound_hook(self, slot: Slot, memory: npt.NDArray[np.uint32]) -> None:
+        """Called at each slot-table write; a native device mirrors the table."""
+
+    @abstractmethod
+    def _execute(
+        self, handle: int, first: int, count: int
+    ) -> tuple[npt.NDArray[np.int32], Nanoseconds]:
+        """Run checked commands; stop after the first whose status is not OK."""

@@ -1,0 +1,222 @@
+"""The contract with every device: command words, slots, flags, status codes, and their digest.
+
+Declared once here; the C header that devices compile is generated from it (`c_header`), and a
+device whose digest differs is refused. This module knows no numerics and no network.
+
+A program is a list of commands of 32 words of 32 bits. A command names memory as (slot, offset in
+words); a slot table, written by the host, maps slots to buffers. All maps and weights are tiled by
+T channel lanes (`plan.reshape` has the layout); m, n, rows and columns are always those of the
+forward direction, whatever the phase.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import IntEnum, IntFlag
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+COMMAND_WORDS = 32
+SLOT_COUNT = 32
+ABI_VERSION = 1
+
+Words = npt.NDArray[np.int32]
+
+
+class Op(IntEnum):
+    """What a command does; operands are listed as src, weights, dst, aux, extra.
+
+    LOAD     gather and normalise: dst[i] = src[aux[i]] * scale + shift (weights: scale, shift)
+    CONV_FP  dst = act(conv(src, weights) + bias); a fully connected layer spans the whole map
+    CONV_BP  dst = gradient of src's map from dy (src) and weights; MASK zeroes it where aux <= 0
+    CONV_WU  dst (+)= gradient of weights, then of bias, from x (src) and dy (aux)
+    POOL_FP  dst = max over windows of src
+    POOL_BP  dst = dy (src) sent to the first maximum of each window of x (aux); MASK as above
+    LOSS     softmax cross-entropy of logits (src) and int32 labels (aux), divided by `count`:
+             dst = gradient; extra = loss per image, then int32 predicted class per image
+    UPDATE   SGD on `count` words: v (extra) = momentum*v + g (src) + decay*w; w (dst) -= rate*v;
+             aux = rate, momentum, decay
+    COPY     dst = src, `count` words
+    """
+
+    LOAD = 1
+    CONV_FP = 2
+    CONV_BP = 3
+    CONV_WU = 4
+    POOL_FP = 5
+    POOL_BP = 6
+    LOSS = 7
+    UPDATE = 8
+    COPY = 9
+
+
+class Flag(IntFlag):
+    NONE = 0
+    RELU = 1
+    BIAS = 2
+    ACCUMULATE = 4
+    MASK = 8
+    U8 = 16
+
+
+class Status(IntEnum):
+    """Result of one command."""
+
+    OK = 0
+    BAD_OP = 1
+    BAD_SLOT = 2
+    OUT_OF_RANGE = 3
+    BAD_SHAPE = 4
+    NONFINITE = 5
+    UNSUPPORTED = 6
+
+
+class Slot(IntEnum):
+    """Logical buffers. Weight banks are slots: a hot swap is one write of the slot table."""
+
+    NONE = 0
+    SERVING = 1
+    CANDIDATE = 2
+    PREVIOUS = 3
+    GOLDEN = 4
+    LEARNER = 5
+    GRADS = 6
+    MOMENTUM = 7
+    CONSTS = 8
+    POOL = 9
+    TRAIN_BATCH = 10
+    TRAIN_ARENA = 11
+    TRAIN_OUT = 12
+    INFER_IN = 13
+    INFER_BATCH = 14
+    INFER_ARENA = 15
+    INFER_OUT = 16
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A place in device memory: a slot and an offset in 32-bit words."""
+
+    slot: Slot = Slot.NONE
+    offset: int = 0
+
+    def plus(self, words: int) -> "Operand":
+        return Operand(self.slot, self.offset + words)
+
+
+NOWHERE = Operand()
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command; the field order is the word order (operands take two words each)."""
+
+    op: Op
+    flags: Flag = Flag.NONE
+    layer: int = 0
+    images: int = 0
+    m: int = 0
+    n: int = 0
+    rows_in: int = 0
+    cols_in: int = 0
+    rows_out: int = 0
+    cols_out: int = 0
+    kernel_rows: int = 1
+    kernel_cols: int = 1
+    stride_rows: int = 1
+    stride_cols: int = 1
+    pad_top: int = 0
+    pad_left: int = 0
+    groups: int = 1
+    lanes: int = 0
+    """Channel lanes per pixel of the forward input map: T, or fewer for a narrow network input."""
+    count: int = 0
+    axis: int = 0
+    """Reserved for concatenation."""
+    src: Operand = NOWHERE
+    weights: Operand = NOWHERE
+    dst: Operand = NOWHERE
+    aux: Operand = NOWHERE
+    extra: Operand = NOWHERE
+
+    def encode(self) -> list[int]:
+        words: list[int] = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            words += [value.slot, value.offset] if isinstance(value, Operand) else [int(value)]
+        return words + [0] * (COMMAND_WORDS - len(words))
+
+
+def _word_names() -> list[str]:
+    names: list[str] = []
+    for field in fields(Command):
+        is_operand = isinstance(field.default, Operand)
+        names += [f"{field.name}_slot", f"{field.name}_offset"] if is_operand else [field.name]
+    return names
+
+
+def decode(words: npt.NDArray[np.int32]) -> Command:
+    """The inverse of `Command.encode`. Raises ValueError for an unknown op, flag or slot."""
+    values = dict(zip(_word_names(), (int(word) for word in words), strict=False))
+    arguments: dict[str, Any] = {}
+    for field in fields(Command):
+        if isinstance(field.default, Operand):
+            slot, offset = values[f"{field.name}_slot"], values[f"{field.name}_offset"]
+            arguments[field.name] = Operand(Slot(slot), offset)
+        else:
+            arguments[field.name] = values[field.name]
+    arguments["op"], arguments["flags"] = Op(values["op"]), Flag(values["flags"])
+    return Command(**arguments)
+
+
+@dataclass(frozen=True)
+class Program:
+    """Commands compiled for one T, cut into slices (first command, number of commands)."""
+
+    name: str
+    lanes: int
+    commands: tuple[Command, ...]
+    slices: tuple[tuple[int, int], ...]
+    need_words: Mapping[Slot, int]
+    layer_names: tuple[str, ...]
+
+    def words(self) -> Words:
+        """int32 [commands, COMMAND_WORDS]."""
+        return np.array([command.encode() for command in self.commands], dtype=np.int32)
+
+
+def declaration() -> str:
+    """Every fact that host and device must share, as canonical text."""
+    lines = [f"abi {ABI_VERSION}", f"command_words {COMMAND_WORDS}", f"slot_count {SLOT_COUNT}"]
+    for kind in (Op, Flag, Status, Slot):
+        lines += [f"{kind.__name__.lower()} {item.name} {int(item)}" for item in kind]
+    lines += [f"word {name} {index}" for index, name in enumerate(_word_names())]
+    return "\n".join(lines) + "\n"
+
+
+def digest() -> int:
+    """32-bit digest of the declaration; devices report theirs when opened."""
+    return int.from_bytes(hashlib.blake2b(declaration().encode(), digest_size=4).digest(), "big")
+
+
+def c_header() -> str:
+    """The generated C header `isa.h`."""
+    out = [
+        "// Generated from eftraind/isa.py by `python -m eftraind.accel.native.build isa.h`.",
+        "#pragma once",
+        "#include <cstdint>",
+        "namespace eft {",
+        f"constexpr uint32_t ISA_DIGEST = 0x{digest():08x}u;",
+        f"constexpr int COMMAND_WORDS = {COMMAND_WORDS};",
+        f"constexpr int SLOT_COUNT = {SLOT_COUNT};",
+    ]
+    for kind, prefix in ((Op, "OP"), (Flag, "FLAG"), (Status, "STATUS"), (Slot, "SLOT")):
+        out += [f"constexpr int32_t {prefix}_{item.name} = {int(item)};" for item in kind]
+    out.append("struct Command {")
+    out += [f"  int32_t {name};" for name in _word_names()]
+    spare = COMMAND_WORDS - len(_word_names())
+    out += [f"  int32_t reserved[{spare}];", "};"]
+    out.append('static_assert(sizeof(Command) == 4 * COMMAND_WORDS, "command size");')
+    return "\n".join([*out, "}  // namespace eft", ""])

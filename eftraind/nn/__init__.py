@@ -1,0 +1,1 @@
+"""The plain numpy definition of every layer."""

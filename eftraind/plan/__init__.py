@@ -1,0 +1,1 @@
+"""From a network to command programs: tile geometry, layout, lowering."""
