@@ -6,7 +6,8 @@ negotiation; a message that does not decode is a LinkError that the receiver log
 
 Order of a session: engine sends Hello, front answers Welcome; then engine asks for records with
 Fetch (one outstanding; the answer comes when there are records, or never) and reports Consumed.
-An engine unknown to front (front was restarted) is answered Identify: it says Hello and Fetch again.
+An engine unknown to front (front was restarted) is answered Identify: it says Hello again, then
+Fetch and Consumed.
 """
 
 import dataclasses
@@ -14,11 +15,11 @@ import json
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar, TypeAlias
 
 from eftraind.errors import WireError
 
-Buffer = Union[bytes, bytearray, memoryview]
+Buffer: TypeAlias = bytes | bytearray | memoryview
 
 
 class LinkError(WireError):
@@ -154,7 +155,7 @@ class Records:
         view, start = memoryview(self.body), 0
         if len(self.seqs) != len(self.lengths) or sum(self.lengths) != len(view):
             raise LinkError("records: lengths do not add up to the body")
-        for seq, length in zip(self.seqs, self.lengths):
+        for seq, length in zip(self.seqs, self.lengths, strict=True):
             yield seq, view[start : start + length]
             start += length
 
@@ -179,20 +180,21 @@ class Control:
     args: dict[str, Any] = field(default_factory=dict)
 
 
-Message = Union[
-    Hello, Fetch, Consumed, Prediction, InferError, Event, MetricsSnapshot, Reply, Heartbeat,
-    Welcome, Identify, Records, Infer, Control,
-]  # fmt: skip
+Message: TypeAlias = (
+    Hello | Fetch | Consumed | Prediction | InferError | Event | MetricsSnapshot | Reply
+    | Heartbeat | Welcome | Identify | Records | Infer | Control
+)  # fmt: skip
 
 _KINDS: dict[str, Any] = {kind.kind: kind for kind in typing.get_args(Message)}
-_FIELDS = {
-    name: {
-        entry.name: (typing.get_origin(entry.type) or entry.type)
-        for entry in dataclasses.fields(kind)
-        if entry.name != "body"
-    }
-    for name, kind in _KINDS.items()
-}
+
+
+def _field_types(kind: Any) -> dict[str, type]:
+    hints = typing.get_type_hints(kind)
+    names = [entry.name for entry in dataclasses.fields(kind) if entry.name != "body"]
+    return {name: typing.get_origin(hints[name]) or hints[name] for name in names}
+
+
+_FIELDS = {name: _field_types(kind) for name, kind in _KINDS.items()}
 _HAS_BODY = {
     name for name, kind in _KINDS.items() if "body" in {f.name for f in dataclasses.fields(kind)}
 }
