@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from eftraind.errors import ProgramError
 from eftraind.isa import Command, Op, Program, Slot
-from eftraind.plan.tiles import extents, input_lanes
+from eftraind.plan.tiles import input_lanes
 
 Nanoseconds = npt.NDArray[np.int64]
 
@@ -108,17 +108,6 @@ def check_command(command: Command, lanes: int, ops: frozenset[Op]) -> None:
     narrow = input_lanes(c.n, lanes)
     if c.lanes != lanes and (c.lanes != narrow or c.n > lanes or c.op is Op.CONV_BP):
         refuse(f"{c.lanes} lanes for {c.n} channels at T = {lanes}")
-
-
-def slot_needs(program: Program) -> dict[Slot, int]:
-    """Words that a program touches in each slot (a LOAD's sample index is checked when it runs)."""
-    needs: dict[Slot, int] = {}
-    for command in program.commands:
-        for name, words in extents(command, program.lanes).items():
-            operand = getattr(command, name)
-            if words:
-                needs[operand.slot] = max(needs.get(operand.slot, 0), operand.offset + words)
-    return needs
 
 
 UPDATE_HYPERS = ("learning_rate", "momentum", "weight_decay")

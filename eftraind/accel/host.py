@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eftraind.accel.device import Capabilities, Nanoseconds, check_command, slot_needs
+from eftraind.accel.device import Capabilities, Nanoseconds, check_command
 from eftraind.errors import NonFiniteError, ProgramError
 from eftraind.isa import Program, Slot, Status
+from eftraind.plan.tiles import slot_needs
 
 
 class HostDevice(ABC):
@@ -74,7 +75,7 @@ class HostDevice(ABC):
         for command in program.commands:
             check_command(command, program.lanes, self._capabilities.ops)
         self._programs.append(program)
-        self._needs.append(slot_needs(program))
+        self._needs.append(slot_needs(program.commands, program.lanes))
         return len(self._programs) - 1
 
     def run(self, handle: int, first: int, count: int) -> Nanoseconds:

@@ -1,13 +1,15 @@
 """Tile geometry: how many words every map, weight block and operand of a command takes.
 
 T is a property of the device. A channel dimension is cut into tiles of T lanes; the last tile is
-padded with zero lanes. Only the network input may be narrower: with fewer than T channels its pixels
-carry just enough lanes, a multiple of 4 (one 128-bit word), as in the EF-Train paper.
+padded with zero lanes. Only the network input may be narrower: with fewer than T channels its
+pixels carry just enough lanes, a multiple of 4 (one 128-bit word), as in the EF-Train paper.
 This module moves no data.
 """
 
+from collections.abc import Iterable
+
 from eftraind.errors import ProgramError
-from eftraind.isa import Command, Flag, Op
+from eftraind.isa import Command, Flag, Op, Slot
 
 
 def tiles(channels: int, t: int) -> int:
@@ -100,3 +102,14 @@ def extents(c: Command, t: int) -> dict[str, int]:
     if c.op is Op.COPY:
         return {"src": c.count, "dst": c.count}
     raise ProgramError(f"no extent formula for {c.op!r}", remedy="extend plan.tiles.extents")
+
+
+def slot_needs(commands: Iterable[Command], t: int) -> dict[Slot, int]:
+    """Words touched in each slot (a LOAD's sample indices are data: devices check them)."""
+    needs: dict[Slot, int] = {}
+    for command in commands:
+        for name, words in extents(command, t).items():
+            operand = getattr(command, name)
+            if words:
+                needs[operand.slot] = max(needs.get(operand.slot, 0), operand.offset + words)
+    return needs
