@@ -77,7 +77,9 @@ def load_npz(path: Path, *, name: str | None = None) -> Dataset:
 
 def _read(path: Path) -> Mapping[str, NDArray[np.generic]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, because np.load leaves the file open when it is not a proper archive.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ConfigError(f"{path} holds one array, not an .npz archive", remedy=REMEDY)
             missing = [key for key in ARRAYS if key not in archive.files]

@@ -30,8 +30,9 @@ def check_path(path: Path) -> None:
 def draw(path: Path, story: Story, result: Result) -> None:
     """Write the picture; its format follows the ending of `path`."""
     # With a salt and without a date the same run gives the same SVG bytes.
-    look = {"svg.hashsalt": "eftraind", "svg.fonttype": "none", "font.size": 10}
-    with matplotlib.rc_context(look):
+    with matplotlib.rc_context(
+        {"svg.hashsalt": "eftraind", "svg.fonttype": "none", "font.size": 10}
+    ):
         figure = Figure(figsize=(9.0, 4.6), dpi=150, layout="constrained")
         axes = figure.add_subplot()
         _curves(axes, story)
