@@ -133,7 +133,7 @@ class Gate:
     """Feeds on predictions, gives verdicts."""
 
     def __init__(self, rules: Rules, classes: int) -> None:
-        self._rules = rules
+        self.rules = rules
         self._classes = classes
         self.trial: Trial | None = None
         self.windows = {name: Window(rules.window_samples) for name in ("serving", "golden")}
@@ -149,7 +149,7 @@ class Gate:
     def open_trial(self, version: int, norm_ratio: float, finite: bool) -> None:
         """A new candidate replaces the one before."""
         self.trial = Trial(version, norm_ratio, finite, self._classes)
-        self.candidate_window = Window(self._rules.window_samples)
+        self.candidate_window = Window(self.rules.window_samples)
 
     def close_trial(self) -> None:
         self.trial = None
@@ -157,9 +157,9 @@ class Gate:
     def swapped(self, *, probation: bool) -> None:
         """Serving changed: what was learnt about the old serving model says nothing now."""
         self.trial = None
-        self.windows["serving"] = Window(self._rules.window_samples)
+        self.windows["serving"] = Window(self.rules.window_samples)
         self._since_swap = Race()
-        watch = probation and self._rules.probation_samples > 0
+        watch = probation and self.rules.probation_samples > 0
         self._probation = Race() if watch else None
 
     def score(
@@ -195,11 +195,11 @@ class Gate:
         self.candidate_window.add(hits["candidate"])
 
     def _watch_serving(self) -> Verdict | None:
-        alpha = self._rules.alpha
+        alpha = self.rules.alpha
         if self._probation is not None:
             if self._probation.refutes_not_worse(alpha):
                 return Verdict("rollback", "worse than the previous model during probation")
-            if self._probation.samples >= self._rules.probation_samples:
+            if self._probation.samples >= self.rules.probation_samples:
                 self._probation = None
         if self._since_swap.refutes_not_worse(alpha):
             return Verdict("fallback", "worse than the frozen golden model")
@@ -208,15 +208,15 @@ class Gate:
     def _judge(self) -> Verdict | None:
         if self.trial is None:
             return None
-        conditions = self.trial.conditions(self._rules)
+        conditions = self.trial.conditions(self.rules)
         if all(conditions.values()):
             return Verdict("promote", "better than the serving model", conditions)
         for hard in ("finite", "norm_bounded"):
             if not conditions[hard]:
                 return Verdict("reject", hard, conditions)
-        if self.trial.against_serving.refutes_not_worse(self._rules.alpha):
+        if self.trial.against_serving.refutes_not_worse(self.rules.alpha):
             return Verdict("reject", "worse than the serving model", conditions)
-        if self.trial.against_serving.samples >= self._rules.max_samples:
+        if self.trial.against_serving.samples >= self.rules.max_samples:
             missing = ", ".join(name for name, holds in conditions.items() if not holds)
             return Verdict("reject", f"undecided: not {missing}", conditions)
         return None

@@ -137,7 +137,8 @@ class Replay:
             self._limit[index] = all_keys[last] if last is not None else -np.inf
         lost = occupied[~kept[: len(occupied)]]
         self._forget(lost)
-        return source[kept[len(occupied) :]]
+        winners: Ints = source[kept[len(occupied) :]]
+        return winners
 
     def _forget(self, rows: Ints) -> None:
         self._identity[rows] = EMPTY
