@@ -136,13 +136,10 @@ def storage_errors(doing: str, path: Path | str) -> Iterator[None]:
         raise storage_error(exc, doing, path) from exc
 
 
-def atomic_write(
-    ops: FileOps, path: Path, chunks: Iterable[Buffer], *, sync_dir: bool = True
-) -> None:
+def atomic_write(ops: FileOps, path: Path, chunks: Iterable[Buffer]) -> None:
     """Put a complete new file at `path`, or leave what was there: temp, fsync, rename, fsync dir.
 
     Without the fsync of the file a power cut can leave a file of the right size full of zeros.
-    `sync_dir=False` is for callers that publish several files and sync the directory once.
     """
     temp = path.with_name(path.name + ".tmp")
     with storage_errors("write", path):
@@ -157,8 +154,7 @@ def atomic_write(
         except OSError:
             discard(ops, temp)
             raise
-        if sync_dir:
-            ops.fsync_dir(path.parent)
+        ops.fsync_dir(path.parent)
 
 
 def read_file(ops: FileOps, path: Path, max_bytes: int) -> bytes:
