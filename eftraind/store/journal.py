@@ -3,29 +3,20 @@
 Owns appending, committing, reading and recycling. What `commit` returned for survives a power cut.
 Never grows after it was made, never retries a failed flush, never looks into a payload. One thread
 appends and commits; any thread may read, release and ask for figures. Making and opening the
-ring's files is store.ring.
+ring's files is store.recovery.
 """
 
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eftraind.errors import ConfigError, JournalFull, ReadOnlyStorage, RecordTooLarge, StorageError
+from eftraind.errors import ConfigError, ReadOnlyStorage, RecordTooLarge, StorageError
 from eftraind.fsio import Buffer, FileOps, StateLock, byte_length, storage_error
-from eftraind.store.ring import Ring, open_ring
-from eftraind.store.segment import (
-    BLOCK,
-    DATA,
-    HEADER_BYTES,
-    PREAMBLE,
-    Damage,
-    Segment,
-    SegmentHeader,
-)
+from eftraind.store.layout import BLOCK, DATA, HEADER_BYTES, PREAMBLE, SegmentHeader
+from eftraind.store.recovery import open_ring
+from eftraind.store.ring import Ring
+from eftraind.store.segment import Damage, Segment
 
-DAMAGES_KEPT = 64  # the list is for an operator's eyes; the counters are exact
 TRANSIENT = ("disk_full", "read_only")  # write errors after which the next append may succeed
 
 
@@ -56,25 +47,12 @@ class Journal:
     ) -> None:
         self._ops = ops
         self._state_lock = lock
-        self._directory = ring.directory
-        self._segment_bytes = ring.segment_bytes
+        self._ring = ring
         self._preamble = preamble
-        self._guard = threading.Lock()  # protects the segment lists and their indexes
-        self._live: list[Segment] = ring.live  # by generation, oldest first
-        self._free: list[Segment] = ring.free
-        self._active: Segment | None = None
         self._epoch = ring.epoch + 1
-        self._generation = ring.generation
-        self._next_seq = ring.next_seq
-        self._durable_seq = ring.next_seq - 1
-        self._released_seq = ring.released_seq
         self._failed: StorageError | None = None
-        self._read_only = self._opened_read_only = ring.read_only
+        self._read_only = ring.read_only
         self._commits = self._appended = self._payload = self._device = self._switches = 0
-        self._quarantined = ring.quarantined
-        self._torn = ring.torn
-        self._corrupt = sum(damage.count for damage in ring.damages)
-        self.damages: deque[Damage] = deque(ring.damages, maxlen=DAMAGES_KEPT)
 
     @classmethod
     def open(
@@ -108,12 +86,10 @@ class Journal:
 
     def close(self) -> None:
         """Close the files. Records appended after the last commit may be lost."""
-        with self._guard:
-            for segment in (*self._live, *self._free):
-                self._ops.close(segment.fd)
-            self._live, self._free, self._active = [], [], None
-            if self._failed is None:
-                self._failed = StorageError("the journal is closed", code="closed")
+        if self._failed is None:
+            self._failed = StorageError("the journal is closed", code="closed")
+        for segment in (*self._ring.live, *self._ring.free):
+            self._ops.close(segment.fd)
         self._state_lock.close()
 
     # figures
@@ -121,40 +97,36 @@ class Journal:
     @property
     def first_seq(self) -> int:
         """The oldest record still in the ring; equals `next_seq` when there is none."""
-        with self._guard:
-            for segment in self._live:
-                if segment.seqs:
-                    return segment.seqs[0]
-            return self._next_seq
+        return self._ring.first_seq
 
     @property
     def next_seq(self) -> int:
-        return self._next_seq
+        return self._ring.next_seq
 
     @property
     def durable_seq(self) -> int:
         """The newest record that survives a power cut; 0 before the first."""
-        return self._durable_seq
+        return self._ring.durable_seq
 
     @property
     def size_bytes(self) -> int:
         """Bytes of disk the ring occupies, for ever."""
-        return (len(self._live) + len(self._free)) * self._segment_bytes
+        return self._ring.size_bytes
+
+    @property
+    def free_bytes(self) -> int:
+        """Bytes that can be appended before `JournalFull`, padding and preambles included."""
+        return self._ring.free_bytes
 
     @property
     def max_record_bytes(self) -> int:
         """No record may be larger; a quarter of a segment is kept for the preamble."""
-        return self._segment_bytes - 2 * BLOCK - self._max_preamble_bytes - 4 * HEADER_BYTES
+        usable = self._ring.segment_bytes - 2 * BLOCK
+        return usable - self._max_preamble_bytes - 4 * HEADER_BYTES
 
     @property
     def _max_preamble_bytes(self) -> int:
-        return self._segment_bytes // 4
-
-    @property
-    def free_bytes(self) -> int:
-        """Bytes that can be appended before `JournalFull`, short of padding."""
-        with self._guard:
-            return self._free_bytes()
+        return self._ring.segment_bytes // 4
 
     @property
     def read_only(self) -> bool:
@@ -166,33 +138,28 @@ class Journal:
         return self._failed
 
     @property
+    def damages(self) -> list[Damage]:
+        """The last few losses found, for an operator; `stats.corrupt_records` counts them all."""
+        return list(self._ring.damages)
+
+    @property
     def stats(self) -> JournalStats:
-        with self._guard:
-            return JournalStats(
-                commits=self._commits,
-                appended_records=self._appended,
-                payload_bytes=self._payload,
-                device_bytes_written=self._device,
-                segment_switches=self._switches,
-                records=sum(len(s.seqs) - len(s.damaged) for s in self._live),
-                used_bytes=len(self._live) * self._segment_bytes,
-                limit_bytes=self.size_bytes,
-                free_bytes=self._free_bytes(),
-                corrupt_records=self._corrupt,
-                quarantined_segments=self._quarantined,
-                torn_records=self._torn,
-                read_only=self._read_only,
-            )
-
-    def _free_bytes(self) -> int:
-        usable = self._segment_bytes - 2 * BLOCK
-        spare = len(self._free) + sum(self._recyclable(segment) for segment in self._live)
-        here = self._active.limit - self._active.end if self._active else 0
-        return spare * usable + here
-
-    def _recyclable(self, segment: Segment) -> bool:
-        consumed = not segment.seqs or segment.seqs[-1] <= self._released_seq
-        return consumed and segment is not self._active
+        ring = self._ring
+        return JournalStats(
+            commits=self._commits,
+            appended_records=self._appended,
+            payload_bytes=self._payload,
+            device_bytes_written=self._device,
+            segment_switches=self._switches,
+            records=ring.records,
+            used_bytes=len(ring.live) * ring.segment_bytes,
+            limit_bytes=ring.size_bytes,
+            free_bytes=ring.free_bytes,
+            corrupt_records=ring.corrupt,
+            quarantined_segments=ring.quarantined,
+            torn_records=ring.torn,
+            read_only=self._read_only,
+        )
 
     # writing
 
@@ -203,20 +170,20 @@ class Journal:
         StorageError with code `disk_full`: the record is not in the journal, the next may be.
         """
         self._check()
-        if self._opened_read_only:
-            message = f"the journal in {self._directory} was opened on a read-only file system"
+        if self._ring.read_only:
+            message = f"the journal in {self._ring.directory} was opened on a read-only file system"
             raise ReadOnlyStorage(message, remedy="remount it read-write and restart the daemon")
         length = sum(byte_length(part) for part in parts)
         if length > self.max_record_bytes:
             message = f"a record of {length} bytes exceeds the {self.max_record_bytes} that fit"
             raise RecordTooLarge(message, remedy="send smaller batches or raise segment_bytes")
-        active = self._active
+        active = self._ring.active
         if active is None or not active.fits(length):
             active = self._switch()
         self._payload += self._add(active, DATA, parts)
         self._appended += 1
-        self._next_seq += 1
-        return self._next_seq - 1
+        self._ring.next_seq += 1
+        return self._ring.next_seq - 1
 
     def commit(self) -> int:
         """Make every appended record durable; the newest durable sequence number.
@@ -224,74 +191,65 @@ class Journal:
         A failed flush is final: the error is raised here and by everything after it.
         """
         self._check()
-        active = self._active
+        ring = self._ring
+        active = ring.active
         if active is not None and active.dirty:
             try:
-                cost = active.finish_group()
+                self._device += active.finish_group()
             except OSError as exc:
                 raise self._fail(exc, "flush", active.path) from exc
-            with self._guard:
-                self._device += cost
-                self._commits += 1
-                self._durable_seq = self._next_seq - 1
-        return self._durable_seq
+            self._commits += 1
+            ring.durable_seq = ring.next_seq - 1
+        return ring.durable_seq
 
     def release(self, seq: int) -> None:
-        """Say that records up to `seq` are no longer needed; they stay readable until reused."""
-        with self._guard:
-            self._released_seq = max(self._released_seq, seq)
+        """Say that records up to `seq` are no longer needed; they stay readable until reused.
+
+        The next segment begun takes this along, so that a ring full of consumed records is not
+        full after a restart.
+        """
+        ring = self._ring
+        ring.released_seq = max(ring.released_seq, min(seq, ring.next_seq - 1))
 
     def _switch(self) -> Segment:
         """Seal the active segment and begin the next one, opened by a preamble."""
-        victim = self._find_victim()
+        ring = self._ring
+        victim = ring.find_victim()
         self.commit()  # no group spans segments, so a crash cannot leave a gap between them
         opening = self._preamble()
         if len(opening) > self._max_preamble_bytes:
             message = f"the journal's preamble has {len(opening)} bytes, over a quarter segment"
             raise ConfigError(message, remedy="raise segment_bytes or lower max_producers")
-        with self._guard:
-            (self._free if victim in self._free else self._live).remove(victim)
-            self._active = None
-            self._generation += 1
-            header = SegmentHeader(
-                segment_bytes=self._segment_bytes,
-                generation=self._generation,
-                first_seq=self._next_seq,
-                released_seq=self._released_seq,
-                salt=self._ops.random_bytes(8),
-                epoch=self._epoch,
-            )
+        ring.take(victim)
+        ring.generation += 1
+        header = SegmentHeader(
+            segment_bytes=ring.segment_bytes,
+            generation=ring.generation,
+            first_seq=ring.next_seq,
+            released_seq=ring.released_seq,
+            salt=self._ops.random_bytes(8),
+            epoch=self._epoch,
+        )
         try:
             self._device += victim.write_header(header)
         except OSError as exc:
-            with self._guard:
-                self._free.append(victim)
+            ring.put(victim, live=False)
             raise self._write_error(exc, victim.path) from exc
+        ring.put(victim, live=True)
         try:
             self._ops.fdatasync(victim.fd)
         except OSError as exc:
             raise self._fail(exc, "flush", victim.path) from exc
         self._switches += 1
-        with self._guard:
-            self._live.append(victim)
         self._add(victim, PREAMBLE, [opening])
-        self._active = victim  # only now: a segment without its preamble takes no records
+        ring.active = victim  # only now: a segment without its preamble takes no records
         return victim
-
-    def _find_victim(self) -> Segment:
-        """The file to use next: an unused one, else the oldest that holds nothing needed."""
-        with self._guard:
-            for segment in (*self._free, *self._live):
-                if segment in self._free or self._recyclable(segment):
-                    return segment
-        message = f"all {self.size_bytes} bytes of the journal hold samples not yet consumed"
-        raise JournalFull(message, remedy="wait for the engine, or raise journal.size_bytes")
 
     def _add(self, segment: Segment, kind: int, parts: Sequence[Buffer]) -> int:
         # Not under the guard: on a slow card a write may block for long, and readers must not.
         # They see a record only when its last index column and `durable_seq` have moved.
         try:
-            length = segment.add(kind, self._next_seq, parts)
+            length = segment.add(kind, self._ring.next_seq, parts)
         except OSError as exc:
             raise self._write_error(exc, segment.path) from exc
         self._read_only = False
@@ -325,21 +283,21 @@ class Journal:
         A record that fails its checksum is left out, counted and noted in `damages`; a gap in the
         sequence numbers says where. An empty list means there is nothing readable to come yet.
         """
+        self._check()
         records: list[tuple[int, bytes]] = []
-        seq, taken = from_seq, 0
         while True:
-            plan = self._plan(seq, max_bytes - taken, at_least_one=not records)
+            plan = self._ring.plan(from_seq, max_bytes, at_least_one=not records)
             if plan is None:
                 return records
-            segment, generation, wanted = plan
-            for seq, offset, length, crc in wanted:
+            segment, generation, places = plan
+            for seq, offset, length, crc in places:
                 payload = segment.read_payload(offset, length, crc)
                 if payload is None:
-                    self._note_damage(segment, generation, seq)
+                    self._ring.note_damage(segment, generation, seq)
                     continue
                 records.append((seq, payload))
-                taken += length
-            seq += 1
+                max_bytes -= length
+            from_seq = places[-1][0] + 1
 
     def recovered(self) -> Iterator[tuple[int, int, bytes]]:
         """(kind, seq, payload): the newest readable preamble, then each record since it.
@@ -347,48 +305,13 @@ class Journal:
         Kind is PREAMBLE or DATA. With no readable preamble, every record there is.
         """
         start = self.first_seq
-        with self._guard:
-            live = list(self._live)
-        for segment in reversed(live):
+        for segment in reversed(self._ring.live):
             payload = segment.read_preamble()
             if payload is not None and segment.header is not None:
                 start = segment.header.first_seq
                 yield PREAMBLE, start, payload
                 break
-        while True:
-            records = self.read(start, 1 << 20)
-            if not records:
-                return
+        while records := self.read(start, 1 << 20):
             for seq, payload in records:
                 yield DATA, seq, payload
             start = records[-1][0] + 1
-
-    def _plan(
-        self, from_seq: int, max_bytes: int, *, at_least_one: bool
-    ) -> tuple[Segment, int, list[tuple[int, int, int, int]]] | None:
-        """Where the next records at or after `from_seq` are, all of one segment."""
-        with self._guard:
-            self._check()
-            for segment in self._live:
-                wanted: list[tuple[int, int, int, int]] = []
-                for position in range(segment.position_of(from_seq), len(segment.seqs)):
-                    found = segment.locate(position)
-                    if found[0] > self._durable_seq:
-                        return (segment, segment.generation, wanted) if wanted else None
-                    if found[0] in segment.damaged:
-                        continue
-                    max_bytes -= found[2]
-                    if max_bytes < 0 and (wanted or not at_least_one):
-                        return (segment, segment.generation, wanted) if wanted else None
-                    wanted.append(found)
-                if wanted:
-                    return segment, segment.generation, wanted
-        return None
-
-    def _note_damage(self, segment: Segment, generation: int, seq: int) -> None:
-        with self._guard:
-            if segment.generation != generation or seq in segment.damaged:
-                return  # the file was reused while it was read: not damage
-            segment.damaged.add(seq)
-            self._corrupt += 1
-            self.damages.append(Damage(segment.path.name, seq, 1, "checksum or read error"))

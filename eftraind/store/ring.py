@@ -1,244 +1,122 @@
-"""The journal's files: made once, checked and recovered at each opening.
+"""The ring of segments in memory: which exist, which is next, where a record is.
 
-Owns the directory of segment files and the geometry file `ring.json`. Never appends a record;
-that is store.journal. Files are written once with zeros when made: blocks that are only reserved
-cost the file system a second flush on each first write.
+Owns the list of segments and the lock that readers and the one writer share. Never writes to a
+file and never makes one: the writer is store.journal, the files come from store.recovery.
 """
 
-import errno
-import json
-import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from fnmatch import fnmatch
+import threading
+from collections import deque
 from pathlib import Path
 
-from eftraind.errors import ConfigError, StorageError
-from eftraind.fsio import ZEROS, FileOps, atomic_write, discard, read_file, storage_error
-from eftraind.store.segment import (
-    BLOCK,
-    MAX_SEGMENT_BYTES,
-    MIN_SEGMENT_BYTES,
-    Damage,
-    Segment,
-    SegmentHeader,
-)
+from eftraind.errors import JournalFull
+from eftraind.store.layout import BLOCK
+from eftraind.store.segment import Damage, Segment
 
-GEOMETRY = "ring.json"
-GEOMETRY_LIMIT_BYTES = 4096
-FORMAT = 1
+DAMAGES_KEPT = 64  # the list is for an operator's eyes; the counter is exact
 
-Progress = Callable[[int, int], None]
+Place = tuple[int, int, int, int]  # sequence number, payload offset, length, CRC
 
 
-@dataclass
 class Ring:
-    """What was found on disk. The journal takes it over."""
+    """All segments of one journal. `active` is the one being written, also the last of `live`."""
 
-    directory: Path
-    segment_bytes: int
-    read_only: bool = False
-    live: list[Segment] = field(default_factory=list)  # by generation, oldest first
-    free: list[Segment] = field(default_factory=list)
-    epoch: int = 0
-    generation: int = 0
-    next_seq: int = 1
-    released_seq: int = 0
-    quarantined: int = 0
-    torn: int = 0
-    damages: list[Damage] = field(default_factory=list)
+    def __init__(self, directory: Path, segment_bytes: int) -> None:
+        self.directory = directory
+        self.segment_bytes = segment_bytes
+        self.read_only = False
+        self.guard = threading.Lock()  # protects the lists and their order
+        self.live: list[Segment] = []  # by generation, oldest first
+        self.free: list[Segment] = []
+        self.active: Segment | None = None
+        self.epoch = 0
+        self.generation = 0
+        self.next_seq = 1
+        self.durable_seq = 0
+        self.released_seq = 0
+        self.quarantined = 0
+        self.torn = 0
+        self.corrupt = 0
+        self.damages: deque[Damage] = deque(maxlen=DAMAGES_KEPT)
 
+    @property
+    def size_bytes(self) -> int:
+        return (len(self.live) + len(self.free)) * self.segment_bytes
 
-def open_ring(
-    ops: FileOps, directory: Path, size_bytes: int, segment_bytes: int, progress: Progress | None
-) -> Ring:
-    """Open the ring in `directory`, making, growing, shrinking or repairing it as needed."""
-    count = _segment_count(size_bytes, segment_bytes)
-    ring = Ring(directory, segment_bytes)
-    opened: list[Segment] = []
-    try:
-        made = _read_geometry(ops, directory)
-        if made is not None and made[0] != segment_bytes:
-            _start_afresh(ops, directory, made[0], segment_bytes)
-            made = None
-        _open_files(ops, ring, opened, count, progress)
-        _recover(ring, opened)
-        _shrink(ops, ring, count)
-        if not ring.read_only:
-            if made != (segment_bytes, count):
-                _write_geometry(ops, directory, segment_bytes, count)
-            if ring.live:
-                # A killed writer leaves records in the page cache that no flush has covered yet.
-                ops.fdatasync(ring.live[-1].fd)
-    except BaseException as exc:
-        for segment in opened:
-            _close_quietly(ops, segment.fd)
-        if isinstance(exc, OSError):
-            raise storage_error(exc, "open the journal in", directory) from exc
-        raise
-    return ring
+    @property
+    def first_seq(self) -> int:
+        """The oldest record there is; `next_seq` when there is none."""
+        with self.guard:
+            return next((segment.seqs[0] for segment in self.live if segment.seqs), self.next_seq)
 
+    @property
+    def free_bytes(self) -> int:
+        with self.guard:
+            spare = len(self.free) + sum(self.recyclable(segment) for segment in self.live)
+            here = self.active.limit - self.active.end if self.active else 0
+            return spare * (self.segment_bytes - 2 * BLOCK) + here
 
-def _segment_count(size_bytes: int, segment_bytes: int) -> int:
-    if not MIN_SEGMENT_BYTES <= segment_bytes <= MAX_SEGMENT_BYTES or segment_bytes % BLOCK:
-        message = f"journal.segment_bytes {segment_bytes} is not usable"
-        remedy = f"a multiple of {BLOCK} from {MIN_SEGMENT_BYTES} to {MAX_SEGMENT_BYTES}"
-        raise ConfigError(message, remedy=remedy)
-    count = size_bytes // segment_bytes
-    if count < 2:
-        message = f"journal.size_bytes {size_bytes} holds fewer than two segments"
-        raise ConfigError(message, remedy=f"at least {2 * segment_bytes}")
-    return count
+    @property
+    def records(self) -> int:
+        with self.guard:
+            return sum(len(segment.seqs) - len(segment.damaged) for segment in self.live)
 
+    def recyclable(self, segment: Segment) -> bool:
+        """Whether a live segment holds nothing that is still needed."""
+        consumed = not segment.seqs or segment.seqs[-1] <= self.released_seq
+        return consumed and segment is not self.active
 
-def _segment_names(ops: FileOps, directory: Path) -> list[str]:
-    return [name for name in ops.listdir(directory) if fnmatch(name, "segment-*.ring")]
+    def find_victim(self) -> Segment:
+        """The segment to use next: an unused one, else the oldest that holds nothing needed."""
+        with self.guard:
+            if self.free:
+                return self.free[0]
+            for segment in self.live:
+                if self.recyclable(segment):
+                    return segment
+        message = f"all {self.size_bytes} bytes of the journal hold samples not yet consumed"
+        raise JournalFull(message, remedy="wait for the engine, or raise journal.size_bytes")
 
+    def take(self, victim: Segment) -> None:
+        """Remove a segment from the lists; nobody plans a read from it any more."""
+        with self.guard:
+            (self.free if victim in self.free else self.live).remove(victim)
+            self.active = None
 
-def _read_geometry(ops: FileOps, directory: Path) -> tuple[int, int] | None:
-    """(segment_bytes, count) of the ring on disk; None where none was ever completed."""
-    try:
-        data = json.loads(read_file(ops, directory / GEOMETRY, GEOMETRY_LIMIT_BYTES))
-        if data["format"] != FORMAT:
-            message = f"the journal in {directory} has format {data['format']}, not {FORMAT}"
-            raise ConfigError(message, remedy="it was made by another version of the daemon")
-        return int(data["segment_bytes"]), int(data["segments"])
-    except (StorageError, ValueError, KeyError, TypeError):
-        pass  # lost or damaged: the segments' own headers tell
-    names = _segment_names(ops, directory)
-    headers = (_peek_header(ops, directory / name) for name in names)
-    return next(((header.segment_bytes, len(names)) for header in headers if header), None)
+    def put(self, segment: Segment, *, live: bool) -> None:
+        with self.guard:
+            (self.live if live else self.free).append(segment)
 
+    def plan(
+        self, from_seq: int, max_bytes: int, *, at_least_one: bool
+    ) -> tuple[Segment, int, list[Place]] | None:
+        """Where the next durable records from `from_seq` on are, all of one segment.
 
-def _peek_header(ops: FileOps, path: Path) -> SegmentHeader | None:
-    fd = ops.open(path, os.O_RDONLY)
-    try:
-        return SegmentHeader.unpack(ops.pread(fd, BLOCK, 0))
-    finally:
-        ops.close(fd)
+        With the segment goes its generation: a reader that finds other bytes than planned asks
+        `note_damage`, which tells rot from a segment that was reused meanwhile.
+        """
+        with self.guard:
+            for segment in self.live:
+                wanted: list[Place] = []
+                for position in range(segment.position_of(from_seq), len(segment.seqs)):
+                    place = segment.locate(position)
+                    if place[0] in segment.damaged:
+                        continue
+                    max_bytes -= place[2]
+                    too_much = max_bytes < 0 and (wanted or not at_least_one)
+                    if too_much or place[0] > self.durable_seq:
+                        return (segment, segment.generation, wanted) if wanted else None
+                    wanted.append(place)
+                if wanted:
+                    return segment, segment.generation, wanted
+        return None
 
+    def note_damage(self, segment: Segment, generation: int, seq: int) -> None:
+        with self.guard:
+            if segment.generation != generation or seq in segment.damaged:
+                return
+            segment.damaged.add(seq)
+            self.add_damage(Damage(segment.path.name, seq, 1, "checksum or read error"))
 
-def _start_afresh(ops: FileOps, directory: Path, made_bytes: int, segment_bytes: int) -> None:
-    """Allow another segment size only where no segment was ever used."""
-    names = _segment_names(ops, directory)
-    if any(_peek_header(ops, directory / name) for name in names):
-        message = (
-            f"the journal in {directory} holds samples in segments of {made_bytes} bytes, "
-            f"and journal.segment_bytes is now {segment_bytes}"
-        )
-        remedy = f"set it back to {made_bytes}, or move the directory away to start a new one"
-        raise ConfigError(message, remedy=remedy)
-    for name in (GEOMETRY, *names):
-        discard(ops, directory / name)
-    ops.fsync_dir(directory)
-
-
-def _open_files(
-    ops: FileOps, ring: Ring, opened: list[Segment], count: int, progress: Progress | None
-) -> None:
-    """Every segment file there is, and new ones up to `count`, all of full length."""
-    names = _segment_names(ops, ring.directory)
-    unused = (f"segment-{index:05d}.ring" for index in range(len(names) + count))
-    new = [name for name in unused if name not in names][: max(0, count - len(names))]
-    total = (len(names) + len(new)) * ring.segment_bytes
-    try:
-        for name in (*names, *new):
-            path = ring.directory / name
-            fd = _open_file(ops, ring, path)
-            opened.append(Segment(ops, fd, path, ring.segment_bytes))
-            size = ops.file_size(fd)
-            if size < ring.segment_bytes and not ring.read_only:
-                _write_zeros(ops, fd, size, ring.segment_bytes)
-            if progress is not None:
-                progress(len(opened) * ring.segment_bytes, total)
-        if new:
-            ops.fsync_dir(ring.directory)
-    except OSError:
-        for name in new:  # half a ring on a full disk would only keep it full
-            discard(ops, ring.directory / name)
-        raise
-
-
-def _open_file(ops: FileOps, ring: Ring, path: Path) -> int:
-    try:
-        return ops.open(path, os.O_RDWR | os.O_CREAT)
-    except OSError as exc:
-        if exc.errno != errno.EROFS:
-            raise
-    ring.read_only = True
-    return ops.open(path, os.O_RDONLY)
-
-
-def _write_zeros(ops: FileOps, fd: int, start: int, end: int) -> None:
-    while start < end:
-        piece = memoryview(ZEROS)[: end - start]
-        start += ops.pwritev(fd, [piece], start)
-    ops.fsync(fd)
-
-
-def _recover(ring: Ring, segments: list[Segment]) -> None:
-    """Order the segments, index their records, and find where the next one goes.
-
-    Segments are walked from the newest back. One whose numbers reach into the newer run is of
-    another history and is set free. A hole between two segments costs the records in it, which
-    are counted; those before it were acknowledged too and stay readable.
-    """
-    found: list[tuple[SegmentHeader, Segment]] = []
-    for segment in segments:
-        header = segment.load_header(ring.segment_bytes)
-        if header is not None:
-            found.append((header, segment))
-        else:
-            ring.free.append(segment)
-            ring.quarantined += segment.has_content()
-    found.sort(key=lambda pair: pair[0].generation, reverse=True)
-    stop: int | None = None
-    for header, segment in found:
-        if stop is None:
-            ring.torn = segment.scan(None)
-            ring.generation, ring.next_seq = header.generation, segment.next_seq
-            ring.released_seq = min(header.released_seq, segment.next_seq - 1)
-            ring.damages += segment.lost(segment.next_seq)
-        elif header.first_seq > stop:
-            ring.free.append(segment)
-            ring.quarantined += 1
-            continue
-        else:
-            segment.scan(stop)
-            ring.damages += segment.lost(stop)
-        stop = header.first_seq
-        ring.epoch = max(ring.epoch, header.epoch)
-        ring.live.insert(0, segment)
-
-
-def _shrink(ops: FileOps, ring: Ring, count: int) -> None:
-    """Remove files beyond `count`, as long as that loses no record still to be consumed."""
-    excess = len(ring.live) + len(ring.free) - count
-    if excess <= 0 or ring.read_only:
-        return
-    spare = [*ring.free, *(s for s in ring.live if s.next_seq - 1 <= ring.released_seq)]
-    if len(spare) < excess:
-        total = len(ring.live) + len(ring.free)
-        message = (
-            f"the journal in {ring.directory} has {total} segments, {total - len(spare)} of them "
-            f"hold samples not yet consumed, and journal.size_bytes now allows {count}"
-        )
-        remedy = f"set journal.size_bytes to at least {(total - len(spare)) * ring.segment_bytes}"
-        raise ConfigError(message, remedy=remedy)
-    for segment in spare[:excess]:
-        ops.unlink(segment.path)
-        ops.close(segment.fd)
-        (ring.free if segment in ring.free else ring.live).remove(segment)
-    ops.fsync_dir(ring.directory)
-
-
-def _write_geometry(ops: FileOps, directory: Path, segment_bytes: int, count: int) -> None:
-    data = {"format": FORMAT, "segment_bytes": segment_bytes, "segments": count}
-    atomic_write(ops, directory / GEOMETRY, [json.dumps(data).encode() + b"\n"])
-
-
-def _close_quietly(ops: FileOps, fd: int) -> None:
-    try:
-        ops.close(fd)
-    except OSError:
-        pass
+    def add_damage(self, damage: Damage) -> None:
+        self.corrupt += damage.count
+        self.damages.append(damage)

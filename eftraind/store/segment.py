@@ -1,7 +1,7 @@
-"""One segment file of the journal ring: its bytes, and how to find what is whole in them.
+"""One segment file of the journal ring: writing it, and finding what is whole in it.
 
-Owns the on-disk format (docs/storage.md has it byte by byte), the index of one segment in memory
-and the scan after a crash. Never decides which segment comes next: that is the journal's.
+Owns the index of one segment in memory and the scan after a crash. Never decides which segment
+comes next: that is the journal's. The bytes themselves are store.layout's.
 
 A segment is a header block, records in commit groups, and a copy of the header in the last block.
 A group starts on a block boundary, so a durable block is never written again before the segment
@@ -9,7 +9,6 @@ is reused. Each record's header is checksummed with the segment's salt and with 
 the record before it: bytes of an earlier lap or of an abandoned tail never pass for live ones.
 """
 
-import struct
 import zlib
 from array import array
 from bisect import bisect_left
@@ -18,60 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eftraind.fsio import Buffer, FileOps, byte_length
-
-BLOCK = 4096
-MAGIC = b"EFTSEG01"
-SEGMENT = struct.Struct("<8sQQQQ8sII")  # magic, the fields of SegmentHeader in order, CRC
-RECORD = struct.Struct("<IIIBBHQII")  # crc, payload_crc, length, kind, flags, 0, seq, group, prev
-HEADER_BYTES = RECORD.size
-MIN_SEGMENT_BYTES = 8 * BLOCK
-MAX_SEGMENT_BYTES = 1 << 30  # offsets are kept as 32-bit numbers
-
-DATA, PREAMBLE, PAD = 0, 1, 2
-FIRST_OF_GROUP = 1
-
-
-@dataclass(frozen=True)
-class SegmentHeader:
-    """One use of a segment file."""
-
-    segment_bytes: int
-    generation: int  # one higher for each segment begun, so it orders them
-    first_seq: int
-    released_seq: int  # consumed when this segment began: may be recycled after a restart
-    salt: bytes
-    epoch: int  # one higher for each opening of the journal
-
-    def pack(self) -> bytes:
-        numbers = (self.segment_bytes, self.generation, self.first_seq, self.released_seq)
-        body = SEGMENT.pack(MAGIC, *numbers, self.salt, self.epoch, 0)[:-4]
-        return body + zlib.crc32(body).to_bytes(4, "little")
-
-    @property
-    def crc(self) -> int:
-        return int.from_bytes(self.pack()[-4:], "little")
-
-    @classmethod
-    def unpack(cls, data: bytes) -> "SegmentHeader | None":
-        """The header in `data`, or None where there is none that is whole."""
-        if len(data) < SEGMENT.size:
-            return None
-        magic, *fields, crc = SEGMENT.unpack_from(data)
-        if magic != MAGIC or zlib.crc32(data[: SEGMENT.size - 4]) != crc:
-            return None
-        return cls(*fields)
-
-
-@dataclass(frozen=True)
-class RecordHeader:
-    crc: int
-    payload_crc: int
-    length: int
-    kind: int
-    flags: int
-    seq: int
-    group: int
-    prev: int
+from eftraind.store.layout import (
+    BLOCK,
+    DATA,
+    FIRST_OF_GROUP,
+    HEADER_BYTES,
+    PAD,
+    PREAMBLE,
+    SEGMENT,
+    RecordHeader,
+    SegmentHeader,
+    aligned,
+    header_offset,
+)
 
 
 @dataclass(frozen=True)
@@ -212,8 +170,10 @@ class Segment:
 
     def _pack(self, length: int, payload_crc: int, kind: int, seq: int) -> bytes:
         flags = FIRST_OF_GROUP if self.end == self._group_start else 0
-        head = RECORD.pack(0, payload_crc, length, kind, flags, 0, seq, self._group, self._prev)
-        return zlib.crc32(head[4:], self._salt_crc).to_bytes(4, "little") + head[4:]
+        group, prev = self._group, self._prev
+        return RecordHeader(
+            self._salt_crc, payload_crc, length, kind, flags, seq, group, prev
+        ).pack()
 
     def _erase_header(self, start: int) -> None:
         """After a failed write: keep a record that was refused from being found after a crash."""
@@ -308,14 +268,10 @@ class Segment:
             data = self._ops.pread(self.fd, HEADER_BYTES, offset)
         except OSError:
             return None
-        if len(data) < HEADER_BYTES:
+        head = RecordHeader.unpack(data, self._salt_crc)
+        if head is None or offset + HEADER_BYTES + head.length > self.limit:
             return None
-        crc, payload_crc, length, kind, flags, _, seq, group, prev = RECORD.unpack(data)
-        if zlib.crc32(data[4:], self._salt_crc) != crc:
-            return None
-        if offset + HEADER_BYTES + length > self.limit:
-            return None
-        return RecordHeader(crc, payload_crc, length, kind, flags, seq, group, prev)
+        return head
 
     def _follows(self, head: RecordHeader, offset: int, group: int) -> bool:
         """Whether a whole header continues the chain that ends just before it."""
@@ -345,21 +301,3 @@ class Segment:
         for column in (self.seqs, self._offsets, self._lengths, self._crcs, self._groups):
             del column[keep:]
         return torn
-
-
-def aligned(offset: int) -> int:
-    """The next multiple of 8, where a record may start.
-
-    >>> aligned(4096), aligned(4097)
-    (4096, 4104)
-    """
-    return (offset + 7) & ~7
-
-
-def header_offset(offset: int) -> int:
-    """Where the next record starts: here, or on the next block if its header would not fit.
-
-    >>> header_offset(8192 - 32), header_offset(8192 - 24)
-    (8160, 8192)
-    """
-    return offset if BLOCK - offset % BLOCK >= HEADER_BYTES else (offset // BLOCK + 1) * BLOCK
