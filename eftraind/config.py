@@ -26,6 +26,7 @@ IPC_PATH_MAX_BYTES = 107  # sun_path of a Unix socket, without its final zero
 RECORD_OVERHEAD_BYTES = 1024  # journal framing, producer name and slack around one message
 PRODUCER_BYTES = 80  # one row of the producer table that opens every journal segment
 MIB = 1 << 20
+SHIPPED_NETWORKS = Path(__file__).parent / "networks"
 
 
 def _option(
@@ -61,6 +62,10 @@ class DeviceConfig:
     )
     threads: int = _option(0, "threads of the cpu device; 0: one core fewer than the machine has, "
                               "at least 1", low=0, high=1024)
+    chunk: int = _option(
+        8, "images that pass through all layers together in a training step; halved at start until "
+           "the longest command fits `slice_s`", low=1, high=1024
+    )
     slice_s: float = _option(
         0.002, "aim for the longest uninterrupted piece of training, in seconds: an inference "
                "waits at most about this long", low=1e-4, high=10.0
@@ -88,10 +93,10 @@ class IngestConfig:
 @dataclass(frozen=True)
 class JournalConfig:
     size_bytes: int = _option(
-        256 * MIB, "size of the ring on disk, written in full at first start", low=65536, high=2**40
+        256 * MIB, "size of the ring on disk, written in full at first start", low=131072, high=2**40
     )
     segment_bytes: int = _option(
-        16 * MIB, "size of one file of the ring", low=16384, high=2**32
+        16 * MIB, "size of one file of the ring, a multiple of 4096", low=32768, high=2**30
     )
     commit_records: int = _option(
         16, "flush to the device when this many messages wait", low=1, high=65536
@@ -271,6 +276,20 @@ def load_yaml(path: str | Path) -> Any:
         raise ConfigError(f"{path} is not YAML: {detail}", remedy="mend its syntax") from error
 
 
+def network_path(network: str) -> Path:
+    """The file behind `model.network`: a path if it looks like one, else a shipped network."""
+    if network.endswith((".yaml", ".yml")) or "/" in network:
+        return Path(network)
+    path = SHIPPED_NETWORKS / f"{network}.yaml"
+    if not path.is_file():
+        shipped = sorted(entry.stem for entry in SHIPPED_NETWORKS.glob("*.yaml"))
+        raise ConfigError(
+            f"model.network: no network named {network} is shipped",
+            remedy=f"one of {', '.join(shipped)}, or the path of a YAML file",
+        )
+    return path
+
+
 def load(path: str | Path) -> Config:
     """The configuration in a YAML file; an empty file is all defaults."""
     data = load_yaml(path)
@@ -381,6 +400,8 @@ def _check_together(config: Config) -> None:
         _check_endpoint(name, endpoint)
     ingest, journal = config.ingest, config.journal
     conditions = {
+        "journal.segment_bytes must be a multiple of 4096":
+            journal.segment_bytes % 4096 == 0,
         "journal.size_bytes must hold at least 4 segments of journal.segment_bytes":
             journal.size_bytes >= 4 * journal.segment_bytes,
         "ingest.max_message_bytes must fit into half of journal.segment_bytes":
@@ -396,7 +417,7 @@ def _check_together(config: Config) -> None:
     }
     for condition, holds in conditions.items():
         if not holds:
-            raise ConfigError(condition, remedy="change one of the two")
+            raise ConfigError(condition, remedy="change one of them")
     if config.metrics.listen is not None:
         host, _, port = config.metrics.listen.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:

@@ -5,27 +5,26 @@ slice, or a few dozen samples), so inference waits at most one call. Samples are
 are learnt from; the order of samples, steps, candidates and swaps depends only on the journal.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from eftraind.accel.device import Capabilities
 from eftraind.clock import Clock
 from eftraind.config import Config
 from eftraind.engine.banks import Banks
 from eftraind.engine.executor import Executor, Rows
-from eftraind.engine.gate import Gate, Verdict
+from eftraind.engine.gate import Gate
 from eftraind.engine.intake import Intake, Labelled, Piece
-from eftraind.engine.publish import Publisher
+from eftraind.engine.promote import Emit, Promoter
 from eftraind.engine.trainer import Trainer
-from eftraind.errors import EftraindError, NonFiniteError, WireError
+from eftraind.errors import NonFiniteError, WireError
 from eftraind.isa import Slot
 from eftraind.metrics import Metrics
 from eftraind.params import F32
-from eftraind.wire import Op
+from eftraind.wire import Array, Op
 
-Emit = Callable[[str, Mapping[str, Any]], None]
 SCORE_EVENT_S = 0.1
 """At most one score event in this time."""
 
@@ -42,7 +41,7 @@ class Engine:
         gate: Gate,
         intake: Intake,
         trainer: Trainer,
-        publisher: Publisher,
+        promoter: Promoter,
         metrics: Metrics,
         clock: Clock,
         emit: Emit,
@@ -54,17 +53,14 @@ class Engine:
         self._gate = gate
         self._intake = intake
         self._trainer = trainer
-        self._publisher = publisher
+        self.promoter = promoter
         self._metrics = metrics
         self._clock = clock
         self._emit = emit
         self._learnt_seq = learnt_seq
         self._behind_samples = 0.0
         self._score_event_s = 0.0
-        self._promoting: Verdict | None = None
         self.consumed_seq = 0
-        self._swaps = {"promoted": 0, "rolled_back": 0}
-        self._show_versions()
 
     # what the journal brings
 
@@ -81,6 +77,11 @@ class Engine:
         """How many samples the journal holds beyond what was fed, as far as is known."""
         self._behind_samples = samples
 
+    def forget_learnt_beyond(self, head_seq: int) -> None:
+        """A journal that ends before what was learnt is another journal: all of it is new."""
+        if head_seq < self._learnt_seq:
+            self._learnt_seq = 0
+
     @property
     def samples_queued(self) -> int:
         return self._intake.samples_queued
@@ -90,6 +91,14 @@ class Engine:
         return self._behind_samples + self._intake.samples_queued
 
     # inference
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._executor.device.capabilities
+
+    def pack(self, samples: Array) -> Rows:
+        """[count, rows, cols, channels] of the network's dtype -> rows in tile layout."""
+        return self._executor.pack(samples)
 
     def infer(self, rows: Rows) -> F32:
         """Logits [count, classes] by the serving weights."""
@@ -107,19 +116,16 @@ class Engine:
 
     @property
     def has_work(self) -> bool:
-        if self._promoting is not None:
-            return self._publisher.done or self._trainer.ready
-        return self._trainer.ready or len(self._intake) > 0
+        takes = len(self._intake) > 0 and not self.promoter.waiting
+        return self.promoter.due or self._trainer.ready or takes
 
     def work(self) -> None:
-        """One short piece: finish a promotion, run a training slice, or take samples."""
-        if self._promoting is not None and self._publisher.done:
-            self._finish_promotion(self._promoting)
+        """One short piece: complete a checkpoint, run a training slice, or take samples."""
+        if self.promoter.due:
+            self.promoter.finish()
         elif self._trainer.ready:
             self._train()
-        elif self._promoting is None and len(self._intake) > 0:
-            # Samples wait while a promotion is written, so that a swap falls between the same two
-            # samples whatever the disk's speed.
+        elif len(self._intake) > 0 and not self.promoter.waiting:
             self._take(self._intake.take())
 
     def _train(self) -> None:
@@ -133,16 +139,7 @@ class Engine:
             return
         if step.number % 25 == 0:
             self._emit("training", asdict(step))
-        due = self._trainer.steps_since_snapshot >= self._config.gate.candidate_steps
-        if due and self._gate.trial is None and self._promoting is None:
-            self._open_trial()
-
-    def _open_trial(self) -> None:
-        candidate = self._banks.snapshot()
-        self._trainer.steps_since_snapshot = 0
-        ratio = candidate.norm / max(self._banks.golden.norm, 1e-30)
-        self._gate.open_trial(candidate.version, ratio, candidate.finite)
-        self._emit("candidate", {"version": candidate.version, "norm_ratio": ratio})
+        self.promoter.consider_trial()
 
     def _take(self, piece: Piece) -> None:
         if piece.op is Op.WITHDRAWALS:
@@ -200,144 +197,9 @@ class Engine:
         self._metrics.counter("scored_samples_total").inc(len(batch.labels))
         self._show_accuracy()
         if verdict is not None:
-            self._act(verdict)
-
-    def _act(self, verdict: Verdict) -> None:
-        self._metrics.counter("gate_decisions_total").inc(1, verdict.action)
-        if verdict.action == "promote":
-            self._begin_promotion(verdict)
-        elif verdict.action == "reject":
-            self._reject(verdict)
-        else:
-            self.rollback(to_golden=verdict.action == "fallback", reason=verdict.reason)
-
-    def _reject(self, verdict: Verdict) -> None:
-        candidate = self._banks.candidate
-        assert candidate is not None
-        self._emit("rejected", {"version": candidate.version, "reason": verdict.reason})
-        harmful = not verdict.reason.startswith("undecided")
-        self._banks.discard()
-        self._gate.close_trial()
-        if harmful:
-            self._restart_learner()
-
-    def _restart_learner(self) -> None:
-        self._trainer.drop_step()
-        self._banks.reset_learner()
-        self._trainer.steps_since_snapshot = 0
-
-    def _begin_promotion(self, verdict: Verdict) -> None:
-        """Checkpoint first: what serves after a crash has passed the gate."""
-        candidate = self._banks.candidate
-        assert candidate is not None
-        self._gate.close_trial()
-        self._promoting = verdict
-        self._publisher.start(
-            self._banks.candidate_params,
-            candidate,
-            parent=self._banks.serving.version,
-            reason=verdict.reason,
-            journal_seq=self.consumed_seq,
-            samples=self._gate.samples,
-        )
-
-    def _finish_promotion(self, verdict: Verdict) -> None:
-        """The swap. A full disk does not stop adaptation: the swap happens, the alarm says so."""
-        self._promoting = None
-        self._finish_checkpoint()
-        old = self._banks.serving.version
-        self._banks.promote()
-        self._swaps["promoted"] += 1
-        self._gate.swapped(probation=True)
-        self._metrics.counter("weights_swaps_total").inc(1, "promoted")
-        self._show_versions()
-        self._emit(
-            "swapped",
-            {
-                "version": self.version,
-                "hash": self.weights_hash.hex(),
-                "from_version": old,
-                "samples": self._gate.samples,
-                "reason": verdict.reason,
-                "conditions": verdict.conditions,
-            },
-        )
-
-    def _finish_checkpoint(self) -> None:
-        try:
-            generation = self._publisher.finish()
-        except EftraindError as error:
-            self._emit("alarm", {"code": error.code, "message": str(error)})
-        else:
-            self._emit("checkpoint", {"generation": generation, "samples": self._gate.samples})
-
-    def rollback(self, *, to_golden: bool, reason: str) -> None:
-        """Earlier weights serve from the next inference on. Raises EftraindError if none."""
-        old = self._banks.serving.version
-        self._trainer.drop_step()
-        if to_golden:
-            self._banks.fallback()
-        else:
-            self._banks.rollback()
-        self._trainer.steps_since_snapshot = 0
-        self._swaps["rolled_back"] += 1
-        self._gate.swapped(probation=False)
-        self._metrics.counter("weights_swaps_total").inc(1, "rolled_back")
-        self._show_versions()
-        self._emit(
-            "rolled_back",
-            {
-                "version": self.version,
-                "hash": self.weights_hash.hex(),
-                "from_version": old,
-                "samples": self._gate.samples,
-                "reason": reason,
-            },
-        )
-        self.checkpoint("rolled back")
+            self.promoter.act(verdict)
 
     # what an operator asks for
-
-    def checkpoint(self, reason: str) -> None:
-        """Write the serving weights in the background; waits for one that is being written."""
-        if self._publisher.busy:
-            self._publisher.wait()
-            if self._promoting is None:
-                self._finish_checkpoint()
-            else:
-                self._finish_promotion(self._promoting)
-        self._publisher.start(
-            self._banks.serving_params(),
-            self._banks.serving,
-            parent=self._banks.serving.version,
-            reason=reason,
-            journal_seq=self.consumed_seq,
-            samples=self._gate.samples,
-        )
-
-    def promote_now(self) -> None:
-        """An operator's promotion: evidence is waived, finite and bounded weights are not.
-
-        Raises EftraindError with the condition that fails.
-        """
-        if self._promoting is not None:
-            raise EftraindError("a promotion is being written", remedy="wait a moment")
-        if self._executor.step_running:
-            raise EftraindError("a training step is running", remedy="pause, then promote")
-        self._open_trial()
-        trial = self._gate.trial
-        assert trial is not None
-        conditions = trial.conditions(self._gate.rules)
-        for name in ("finite", "norm_bounded"):
-            if not conditions[name]:
-                self._act(Verdict("reject", name, conditions))
-                raise EftraindError(f"the learner's weights fail: {name}", remedy="train on")
-        self._begin_promotion(Verdict("promote", "operator", conditions))
-
-    def tick(self) -> None:
-        """Finish a background checkpoint that no promotion waits for."""
-        if self._promoting is None and self._publisher.done:
-            self._finish_checkpoint()
 
     def pause(self) -> None:
         self._trainer.paused = True
@@ -358,8 +220,8 @@ class Engine:
             "previous_version": banks.previous.version if banks.previous else None,
             "candidate_version": banks.candidate.version if banks.candidate else None,
             "accuracy": self._accuracy(),
-            "swaps": self._swaps["promoted"],
-            "rollbacks": self._swaps["rolled_back"],
+            "swaps": self.promoter.swaps,
+            "rollbacks": self.promoter.rollbacks,
             "scored_samples": self._gate.samples,
             "on_probation": self._gate.on_probation,
             "conditions": trial.conditions(self._gate.rules) if trial else {},
@@ -377,7 +239,7 @@ class Engine:
         return status
 
     def close(self) -> None:
-        self._publisher.close()
+        self.promoter.close()
 
     # what is shown
 
@@ -399,6 +261,3 @@ class Engine:
             self._score_event_s = now_s
             data = {"samples": self._gate.samples, "version": self.version, **accuracy}
             self._emit("score", data)
-
-    def _show_versions(self) -> None:
-        self._metrics.gauge("weights_version").set(self.version)

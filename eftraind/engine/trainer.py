@@ -103,9 +103,10 @@ class Trainer:
         self._metrics.gauge("train_loss").set(loss)
         return self.last
 
-    def drop_step(self) -> None:
-        """Forget a step half done, and what it was owed: the weights under it have changed."""
+    def restart(self) -> None:
+        """Forget a step half done and count anew: the learner's weights were replaced."""
         self._executor.drop_step()
+        self.steps_since_snapshot = 0
 
     def replay_status(self) -> dict[str, object]:
         sizes = self._replay.class_sizes()
