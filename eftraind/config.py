@@ -26,7 +26,6 @@ IPC_PATH_MAX_BYTES = 107  # sun_path of a Unix socket, without its final zero
 RECORD_OVERHEAD_BYTES = 1024  # journal framing, producer name and slack around one message
 PRODUCER_BYTES = 80  # one row of the producer table that opens every journal segment
 MIB = 1 << 20
-SHIPPED_NETWORKS = Path(__file__).parent / "networks"
 
 
 def _option(
@@ -66,6 +65,10 @@ class DeviceConfig:
         8, "images that pass through all layers together in a training step; halved at start until "
            "the longest command fits `slice_s`", low=1, high=1024
     )
+    chunk: int = _option(
+        8, "images that pass through all layers together in training, at most; more keep a larger "
+           "device busy, fewer make shorter slices", low=1, high=4096
+    )
     slice_s: float = _option(
         0.002, "aim for the longest uninterrupted piece of training, in seconds: an inference "
                "waits at most about this long", low=1e-4, high=10.0
@@ -93,7 +96,8 @@ class IngestConfig:
 @dataclass(frozen=True)
 class JournalConfig:
     size_bytes: int = _option(
-        256 * MIB, "size of the ring on disk, written in full at first start", low=131072, high=2**40
+        256 * MIB, "size of the ring on disk, written in full at first start",
+        low=131072, high=2**40
     )
     segment_bytes: int = _option(
         16 * MIB, "size of one file of the ring, a multiple of 4096", low=32768, high=2**30
@@ -274,20 +278,6 @@ def load_yaml(path: str | Path) -> Any:
     except yaml.YAMLError as error:
         detail = " ".join(str(error).split())
         raise ConfigError(f"{path} is not YAML: {detail}", remedy="mend its syntax") from error
-
-
-def network_path(network: str) -> Path:
-    """The file behind `model.network`: a path if it looks like one, else a shipped network."""
-    if network.endswith((".yaml", ".yml")) or "/" in network:
-        return Path(network)
-    path = SHIPPED_NETWORKS / f"{network}.yaml"
-    if not path.is_file():
-        shipped = sorted(entry.stem for entry in SHIPPED_NETWORKS.glob("*.yaml"))
-        raise ConfigError(
-            f"model.network: no network named {network} is shipped",
-            remedy=f"one of {', '.join(shipped)}, or the path of a YAML file",
-        )
-    return path
 
 
 def load(path: str | Path) -> Config:
