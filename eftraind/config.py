@@ -61,6 +61,10 @@ class DeviceConfig:
     )
     threads: int = _option(0, "threads of the cpu device; 0: one core fewer than the machine has, "
                               "at least 1", low=0, high=1024)
+    chunk: int = _option(
+        8, "images that pass through all layers together in a training step; halved at start until "
+           "the longest command fits `slice_s`", low=1, high=1024
+    )
     slice_s: float = _option(
         0.002, "aim for the longest uninterrupted piece of training, in seconds: an inference "
                "waits at most about this long", low=1e-4, high=10.0
