@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parent.parent / "eftraind"
 FLOORS = (
     ("errors clock sdnotify fsio",),
     ("wire wire_decode wire_records", "config", "graph params", "isa", "metrics", "link"),
-    ("nn.*", "plan.*", "store.*", "power", "client.*"),
+    ("nn.*", "plan.*", "store.*", "power", "client.*", "networks.*"),
     ("accel.*",),
     ("engine.*",),
     ("service.*",),

@@ -19,6 +19,7 @@ class Options:
     shift: str
     data: str
     network: str
+    device: str
     weights: Path | None
     samples: int
     shift_at: int
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--stationary", action="store_true", help="the world stays: the same as --shift none")
     add("--data", default=DIGITS, metavar="FILE.npz", help="uint8 images and labels (digits)")
     add("--network", help="shipped network or YAML file (digits, or cifar1x for 32x32x3)")
+    add("--device", choices=("cpu", "reference"), default="cpu", help="what computes (cpu)")
     add("--weights", type=Path, metavar="FILE", help="safetensors to start from; no pre-training")
     add("--samples", type=int, help="labelled samples to stream in all (9000)")
     add("--shift-at", type=int, metavar="N", help="samples before the shift (a third)")
@@ -53,6 +55,7 @@ def from_arguments(given: argparse.Namespace) -> Options:
         shift="none" if given.stationary else given.shift,
         data=given.data,
         network=given.network or (DIGITS if given.data == DIGITS else "cifar1x"),
+        device=given.device,
         weights=given.weights,
         samples=samples,
         shift_at=samples // 3 if given.shift_at is None else given.shift_at,

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from eftraind import config, graph
+from eftraind import graph, networks
+from eftraind.accel import open_device
 from eftraind.demo.data import Dataset
 from eftraind.engine import offline
 from eftraind.errors import ConfigError
@@ -36,9 +37,9 @@ def epochs(images: int) -> int:
     return int(np.clip(round(IMAGES_SEEN / images), 2, MAX_EPOCHS))
 
 
-def load_network(path: Path, dataset: Dataset) -> graph.Graph:
-    """The network, checked against the images."""
-    network = graph.from_mapping(config.load_yaml(path))
+def load_network(name: str, dataset: Dataset) -> graph.Graph:
+    """A shipped network or a YAML file, checked against the images."""
+    network = networks.load(name)
     if tuple(network.input.shape) != dataset.shape or network.input.dtype != "uint8":
         raise ConfigError(
             f"network {network.name} takes {network.input.dtype} {list(network.input.shape)}, "
@@ -54,7 +55,7 @@ def load_network(path: Path, dataset: Dataset) -> graph.Graph:
     return network
 
 
-def learn(network: graph.Graph, dataset: Dataset, seed: int) -> Weights:
+def learn(network: graph.Graph, dataset: Dataset, *, seed: int, device: str) -> Weights:
     """Weights for the world before the shift."""
     count = known_world(dataset)
     return offline.fit(
@@ -66,7 +67,7 @@ def learn(network: graph.Graph, dataset: Dataset, seed: int) -> Weights:
         learning_rate=LEARNING_RATE,
         momentum=MOMENTUM,
         seed=seed,
-        device="cpu",
+        device=open_device(device),
     )
 
 

@@ -6,6 +6,7 @@ through what any user has: the SDK, the control command and the event publisher.
 
 import json
 import os
+import queue
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -13,25 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from eftraind.demo.children import Child, Inbox
+from eftraind.demo.children import Child, Inbox, Message
+from eftraind.demo.options import Options
 
 MIB = 1 << 20
 STOP_TIMEOUT_S = 15.0
-
-
-def settings(
-    state: Path, run: Path, network: str, weights: Path, seed: int, images_per_class: int
-) -> dict[str, Any]:
-    """The daemon's configuration; what is not named here is the default."""
-    return {
-        "state_dir": str(state),
-        "run_dir": str(run),
-        "model": {"network": network, "weights": str(weights), "seed": seed},
-        "ingest": {"max_message_bytes": MIB},
-        "journal": {"size_bytes": 32 * MIB, "segment_bytes": 4 * MIB},
-        "replay": {"capacity": images_per_class, "seed": seed},
-        "metrics": {"listen": "127.0.0.1:0"},
-    }
+REPLAY_IMAGES = 2000
+BATCH = 32
 
 
 class Stage:
@@ -44,6 +33,7 @@ class Stage:
         self._run = Path(tempfile.mkdtemp(prefix="eft", dir="/tmp"))
         self.state = Path(keep) if keep else self._run / "state"
         self.state.mkdir(parents=True, exist_ok=True)
+        self.batch = BATCH
         self._children: list[Child] = []
 
     def __enter__(self) -> "Stage":
@@ -82,9 +72,44 @@ class Stage:
         self._children.append(child)
         return child
 
+    def check_exit(self, name: str, status: int) -> None:
+        """ChildFailed if a child ended that should not have."""
+        child = next(child for child in self._children if child.name == name)
+        if not child.stopping and (status != 0 or name == "daemon"):
+            raise child.failure(status)
+
+    def status(self) -> Mapping[str, Any]:
+        """What `eftraind status` says of the engine."""
+        answer = request(f"ipc://{self._run}/control.sock", "status", timeout_s=5.0)
+        engine: Mapping[str, Any] = answer["engine"]
+        return engine
+
     def clear(self) -> None:
         """End what is left, the daemon last, and remove what is not to be kept."""
         for child in reversed(self._children):
             child.stop(terminate=True, timeout_s=STOP_TIMEOUT_S)
         self._children.clear()
         shutil.rmtree(self._run, ignore_errors=True)
+
+
+def heard(inbox: Inbox, timeout_s: float) -> Message | None:
+    """The next message, or None when none comes in time."""
+    try:
+        return inbox.get(timeout=timeout_s) if timeout_s > 0 else inbox.get_nowait()
+    except queue.Empty:
+        return None
+
+
+def settings(stage: Stage, weights: Path, options: Options) -> dict[str, Any]:
+    """The daemon's configuration for this run; what is not named here is the default."""
+    return {
+        "state_dir": str(stage.state),
+        "run_dir": str(stage.run_dir),
+        "model": {"network": options.network, "weights": str(weights), "seed": options.seed},
+        "device": {"kind": options.device},
+        "ingest": {"max_message_bytes": MIB},
+        "journal": {"size_bytes": 32 * MIB, "segment_bytes": 4 * MIB},
+        "replay": {"capacity": REPLAY_IMAGES, "seed": options.seed},
+        "train": {"batch": stage.batch, "learning_rate": 0.02},
+        "metrics": {"listen": "127.0.0.1:0"},
+    }

@@ -52,7 +52,7 @@ class Streamer:
         self.tell(kind)
 
     def tell(self, kind: str) -> None:
-        stats = self._client.stats
+        stats = self._client.stats()
         lost = stats.dropped + sum(stats.refused.values())
         report(kind, sent=self.sent, durable=stats.durable, refused=lost, resent=stats.resent)
 
