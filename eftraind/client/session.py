@@ -1,0 +1,366 @@
+"""Everything a client knows and decides, without sockets, threads or a clock of its own.
+
+A carrier feeds it what arrives (`receive`), what time it is (`tick`) and what the network does
+(`opened`, `broken`), and sends what `next_message` gives. Users' calls land here too; those that
+wait take a `done(result, error)` that is called exactly once. Not thread-safe: the carrier locks.
+"""
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from eftraind.client import convert
+from eftraind.client.outbox import Outbox
+from eftraind.client.requests import Requests
+from eftraind.client.results import Level, Refusal, Settings, Stats
+from eftraind.client.waits import Done, Waits
+from eftraind.errors import Backpressure, ClientError, Closed, Disconnected, Refused, WireError
+from eftraind.wire import (
+    HEADER_BYTES,
+    Array,
+    Bye,
+    Error,
+    Frames,
+    Hello,
+    Op,
+    Ping,
+    Pong,
+    Prediction,
+    Stream,
+    Welcome,
+)
+from eftraind.wire_decode import decode_reply
+
+T = TypeVar("T")
+LOST_AFTER_HEARTBEATS = 3
+
+
+class Phase(enum.Enum):
+    IDLE = "no connection"
+    GREETING = "waiting for WELCOME"
+    READY = "connected"
+    ENDED = "closed or failed"
+
+
+@dataclass(frozen=True)
+class Offer(Generic[T]):
+    """Checked operations on their way in: what they weigh, and how to take them."""
+
+    nbytes: int
+    commit: Callable[[float], T]
+
+
+class Session:
+    def __init__(self, settings: Settings, now: float) -> None:
+        self._settings = settings
+        self._outbox = Outbox(settings)
+        self._requests = Requests()
+        self._waits = Waits()
+        self._control: deque[Frames] = deque()
+        self._open_at = now
+        self._greet_by = self._ready_since = self._heard_at = self._spoke_at = self._pinged_at = now
+        self._heartbeat_s = 1.0
+        self._ping_mark = (0, 0)  # (last sequence number sent, attempt) when the PING left
+        self._failures = 0
+        self._welcomes = 0
+        self._refused: dict[str, int] = {}
+        self._unreported: list[Refusal] = []  # refusals that no flush has raised yet
+        self._last_refusal: Error | None = None
+        self.phase = Phase.IDLE
+        self.failure: ClientError | None = None
+        self.welcome: Welcome | None = None
+        self.notices: deque[Refusal] = deque()
+
+    # What users ask for...
+
+    def sample(self, sample: Any, label: Any) -> Offer[int]:
+        stream = self._usable_stream()
+        content = convert.one_sample(sample, stream).tobytes()
+        number = convert.one_label(label, stream)
+        return Offer(
+            len(content) + 12,
+            lambda now: self._outbox.add_one(Op.SAMPLES, 0, number, content, now),
+        )
+
+    def batch(self, samples: Any, labels: Any) -> Offer[range]:
+        stream = self._usable_stream()
+        array = convert.many_samples(samples, stream)
+        numbers = convert.many_labels(labels, len(array), stream)
+
+        def commit(now: float) -> range:
+            first_seq = self._outbox.add_samples(numbers, array)
+            return range(first_seq, first_seq + len(array))
+
+        return Offer(HEADER_BYTES + array.nbytes + numbers.nbytes, commit)
+
+    def late_label(self, sid: Any, label: Any) -> Offer[int]:
+        stream = self._usable_stream()
+        targets = convert.many_targets(sid, self._outbox.next_seq)
+        labels = np.atleast_1d(np.asarray(label))
+        labels = convert.many_labels(labels, len(targets), stream, optional=False)
+        return self._targeting(Op.LABELS, targets, labels)
+
+    def withdrawal(self, sid: Any) -> Offer[int]:
+        self._usable_stream()
+        targets = convert.many_targets(sid, self._outbox.next_seq)
+        return self._targeting(Op.WITHDRAWALS, targets, targets)
+
+    def offer(self, offer: Offer[T], now: float) -> T | None:
+        """Take it, or None: the policy is to wait for room."""
+        self._usable_stream()
+        dropped = self._outbox.make_room(offer.nbytes)
+        if dropped is None:
+            return None
+        self.notices.extend(dropped)
+        return offer.commit(now)
+
+    def when_taken(self, offer: Offer[T], deadline: float, done: Done) -> None:
+        def late() -> ClientError:
+            return self._late(f"{self._outbox.pending_bytes} bytes wait for the daemon")
+
+        self._wait(lambda now: self.offer(offer, now), late, deadline, done)
+
+    def question(self, samples: Any) -> Array:
+        return convert.images(samples, self._usable_stream())
+
+    def infer(self, samples: Array, deadline: float, done: Done) -> None:
+        if self.failure is not None:
+            done(None, self.failure)
+        else:
+            self._requests.add(samples, deadline, done)
+
+    def flush(self, level: Level, deadline: float, done: Done) -> None:
+        """`done` when everything pushed so far has reached the level or was refused."""
+        self._usable_stream()
+        self._outbox.close_open()
+        seq = self._outbox.next_seq - 1
+
+        def settled(now: float) -> bool | None:
+            return self._report() if self._outbox.settled(seq, level) else None
+
+        def late() -> ClientError:
+            return self._late(f"{self._outbox.pending} operations are not {level}")
+
+        self._wait(settled, late, deadline, done)
+
+    def when_ready(self, deadline: float, done: Done) -> None:
+        """`done` after the first WELCOME."""
+        late = Disconnected("the daemon did not answer", remedy="is eftraind running there?")
+        self._wait(lambda now: self.welcome, lambda: late, deadline, done)
+
+    def forget(self, done: Done) -> None:
+        """Nobody waits for this outcome any more."""
+        self._waits.forget(done)
+        self._requests.forget(done)
+
+    def stats(self) -> Stats:
+        box = self._outbox
+        return Stats(
+            *(box.pushed, box.sent, box.resent, box.received, box.durable, box.dropped),
+            refused=dict(self._refused),
+            pending=box.pending,
+            pending_bytes=box.pending_bytes,
+            reconnects=max(0, self._welcomes - 1),
+            connected=self.phase is Phase.READY,
+            waiting_for=box.waiting_for,
+        )
+
+    def end(self, failure: ClientError | None = None) -> Frames | None:
+        """No more work: everything waiting fails. What to send as a last word, if anything."""
+        last_word = Bye().frames() if self.phase is Phase.READY and failure is None else None
+        self.phase = Phase.ENDED
+        self.failure = failure or Closed("the client was closed", remedy="make a new one")
+        first_seq, count = self._outbox.abandon()
+        if count:
+            error = self.failure
+            self._note(Refusal(error.code, error.message, error.remedy, first_seq, count))
+        self._waits.fail(self.failure)
+        self._requests.fail(self.failure)
+        return last_word
+
+    # What the carrier reports...
+
+    def wants_connection(self, now: float) -> bool:
+        return self.phase is Phase.IDLE and now >= self._open_at
+
+    def opened(self, now: float) -> None:
+        """A new socket was made (libzmq connects it when it can)."""
+        self.phase = Phase.GREETING
+        self._greet_by = now + self._settings.hello_timeout_s
+        hello = Hello(self._settings.producer, "eftraind.client for Python")
+        self._control = deque([hello.frames()])
+
+    def broken(self, now: float) -> None:
+        """The socket is to be thrown away; everything unanswered will be sent again."""
+        if self.phase is Phase.ENDED:
+            return
+        lasted = self.phase is Phase.READY and now - self._ready_since >= 1.0
+        self._failures = 0 if lasted else self._failures + 1
+        delay_s = self._settings.retry_min_s * 2.0 ** min(self._failures - 1, 10)
+        self._open_at = now + (min(delay_s, self._settings.retry_max_s) if self._failures else 0.0)
+        self.phase = Phase.IDLE
+        self._control.clear()
+        self._requests.resend_all()
+
+    def receive(self, frames: list[bytes], now: float) -> None:
+        if self.phase not in (Phase.GREETING, Phase.READY):
+            return
+        self._heard_at = now
+        try:
+            reply = decode_reply(frames)
+        except WireError:
+            self.broken(now)
+            return
+        if isinstance(reply, Welcome):
+            self._welcomed(reply, now)
+        elif isinstance(reply, Error):
+            self._hear_error(reply, now)
+        elif self.phase is not Phase.READY:
+            return
+        elif isinstance(reply, Prediction):
+            self._requests.answer(reply)
+        elif isinstance(reply, Bye):
+            self.broken(now)
+        else:
+            self._outbox.apply(reply.ledger)
+            if isinstance(reply, Pong) and self._ping_mark == (reply.token, self._outbox.attempt):
+                self._outbox.lost(reply.token)
+
+    def tick(self, now: float) -> None:
+        """Everything that time alone brings about."""
+        if self.phase is Phase.GREETING and now >= self._greet_by:
+            self.broken(now)
+        if self.phase is Phase.READY:
+            if now - self._heard_at >= LOST_AFTER_HEARTBEATS * self._heartbeat_s:
+                self.broken(now)
+            elif now >= self._ping_at():
+                self._ping_mark = (self._outbox.chain_end, self._outbox.attempt)
+                self._control.append(Ping(self._outbox.chain_end).frames())
+                self._pinged_at = now
+        self._waits.settle(now)
+        self._requests.expire(now, self._late)
+
+    def next_message(self, now: float) -> Frames | None:
+        """What to send now; the caller has to send it or report `broken`."""
+        if self._control and self.phase in (Phase.GREETING, Phase.READY):
+            message: Frames | None = self._control.popleft()
+        elif self.phase is Phase.READY:
+            message = self._requests.take(now) or self._outbox.take(now)
+        else:
+            return None
+        if message is not None:
+            self._spoke_at = now
+        return message
+
+    def wake_at(self) -> float:
+        """When `tick` or `next_message` should be called again if nothing happens."""
+        times = [self._waits.deadline(), self._requests.deadline()]
+        if self.phase is Phase.IDLE:
+            times.append(self._open_at)
+        elif self.phase is Phase.GREETING:
+            times.append(self._greet_by)
+        elif self.phase is Phase.READY:
+            times.append(self._heard_at + LOST_AFTER_HEARTBEATS * self._heartbeat_s)
+            times += [self._ping_at(), self._outbox.wake_at(), self._requests.wake_at()]
+        return min(times)
+
+    # Inside...
+
+    def _ping_at(self) -> float:
+        return max(self._pinged_at, min(self._heard_at, self._spoke_at)) + self._heartbeat_s
+
+    def _welcomed(self, welcome: Welcome, now: float) -> None:
+        if self.phase is not Phase.GREETING:
+            return
+        self.phase = Phase.READY
+        self.welcome = welcome
+        self._welcomes += 1
+        self._ready_since = self._pinged_at = now
+        self._heartbeat_s = min(max(welcome.heartbeat_s, 0.01), 60.0)
+        if not self._outbox.resume(welcome.ledger, welcome.stream):
+            self._supersede(
+                f"another client has numbered operations as producer {welcome.producer!r}"
+            )
+
+    def _hear_error(self, error: Error, now: float) -> None:
+        if error.code == "superseded":
+            self._supersede(error.message)
+        elif self.phase is Phase.GREETING:
+            if not error.retryable:
+                self.end(Refused(error.message, remedy=error.remedy, code=error.code))
+            elif error.code != "hello_required":
+                self.broken(now)
+        elif error.request_id:
+            self._requests.refused(error, now)
+        elif error.count and error.retryable:
+            self._last_refusal = error
+            self._outbox.retry(error.code, error.attempt, error.ledger, now)
+        elif error.count:
+            self._outbox.apply(error.ledger)
+            count = self._outbox.refuse(error.first_seq)
+            if count:
+                self._note(Refusal(error.code, error.message, error.remedy, error.first_seq, count))
+        else:
+            self.broken(now)
+
+    def _supersede(self, message: str) -> None:
+        remedy = "give each client its own producer name"
+        self.end(Refused(message, remedy=remedy, code="superseded"))
+
+    def _note(self, refusal: Refusal) -> None:
+        self._refused[refusal.code] = self._refused.get(refusal.code, 0) + refusal.count
+        self.notices.append(refusal)
+        self._unreported.append(refusal)
+        del self._unreported[:-1000]
+
+    def _targeting(self, op: Op, targets: Array, labels: Array) -> Offer[int]:
+        if len(targets) == 1:
+            target, label = int(targets[0]), int(labels[0])
+            return Offer(12, lambda now: self._outbox.add_one(op, target, label, b"", now))
+        return Offer(
+            HEADER_BYTES + 12 * len(targets),
+            lambda now: self._outbox.add_targets(op, targets, labels),
+        )
+
+    def _usable_stream(self) -> Stream:
+        if self.failure is not None:
+            raise self.failure
+        if self.welcome is None:
+            raise Disconnected("no daemon has answered yet", remedy="wait for the connection")
+        return self.welcome.stream
+
+    def _wait(
+        self,
+        attempt: Callable[[float], Any],
+        late: Callable[[], ClientError],
+        deadline: float,
+        done: Done,
+    ) -> None:
+        if self.failure is not None:
+            done(None, self.failure)
+        else:
+            self._waits.add(attempt, late, deadline, done)
+
+    def _report(self) -> bool:
+        """Raise what was refused since the last report."""
+        refusals, self._unreported = self._unreported, []
+        if not refusals:
+            return True
+        first, count = refusals[0], sum(refusal.count for refusal in refusals)
+        message = f"{count} operations were refused, the first because {first.message}"
+        raise Refused(message, remedy=first.remedy, code=first.code)
+
+    def _late(self, what: str) -> ClientError:
+        """Why something took too long: no connection, or a daemon that cannot take more."""
+        if self.phase is not Phase.READY:
+            return Disconnected(f"{what}: no connection", remedy="is eftraind running there?")
+        refusal = self._last_refusal
+        if self._outbox.waiting_for and refusal is not None:
+            return Backpressure(
+                f"{what}: {refusal.message}", remedy=refusal.remedy, code=refusal.code
+            )
+        return Disconnected(f"{what} in time", remedy="allow more time", code="deadline")
