@@ -1,0 +1,418 @@
+"""The front process: everything with a socket, nothing with a device.
+
+Composition root: builds all parts from one Config and turns one loop over their sockets. The
+committer, the metrics page and the power sampler have threads of their own; everything else runs
+here, and nothing here waits for anything but the poller.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import signal
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import zmq
+
+from eftraind import link, networks
+from eftraind.clock import Clock
+from eftraind.config import Config
+from eftraind.errors import EftraindError, StorageError, WireError
+from eftraind.fsio import FileOps, StateLock
+from eftraind.metrics import Metrics, Page, PageServer
+from eftraind.power import PowerMeter, PowerSampler, Reading, find_rails
+from eftraind.service.clients import Clients, Model
+from eftraind.service.control import Control
+from eftraind.service.ingest import Ingest
+from eftraind.service.predict import Predict
+from eftraind.service.samplelog import SampleLog, prepare_directories
+from eftraind.service.session import EngineSession
+from eftraind.service.sockets import Received, Router, publisher
+from eftraind.service.supervise import Heart
+from eftraind.wire import Bye, Hello, Infer, Kind, Ping, Stream
+from eftraind.wire_decode import decode_request, split_header
+
+TURN_MS = 50
+BUSY_TURN_MS = 5  # while something has a deadline soon
+MESSAGES_PER_TURN = 16
+TICK_S = 0.02
+SHOW_S = 0.5
+SWITCH_INTERVAL_S = 0.0005  # the committer's Python must not delay the loop by CPython's 5 ms
+
+log = logging.getLogger(__name__)
+
+
+class Front:
+    """Built once; `turn` until told to stop; `close`."""
+
+    def __init__(self, config: Config, *, clock: Clock, ops: FileOps, heart: Heart) -> None:
+        self._config = config
+        self._clock = clock
+        self._heart = heart
+        self._started_s = clock.monotonic_s()
+        self._tick_s = self._show_s = 0.0
+        self._stack = contextlib.ExitStack()
+        try:
+            self._build(config, ops)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _build(self, config: Config, ops: FileOps) -> None:
+        net = networks.load(config.model.network)
+        self.stream = Stream(
+            shape=net.input.shape,
+            dtype=net.input.dtype,
+            classes=net.classes,
+            max_message_bytes=config.ingest.max_message_bytes,
+        )
+        prepare_directories(config)
+        for directory in {config.state_dir, config.run_dir}:
+            self._lock(ops, Path(directory))
+        self.metrics = Metrics(owner="front")
+        self._page = Page(self.metrics.registry)
+        self._wake_reader, self._wake_writer = os.pipe()
+        for fd in (self._wake_reader, self._wake_writer):
+            os.set_blocking(fd, False)
+            self._stack.callback(os.close, fd)
+        self.log = SampleLog(
+            config,
+            ops=ops,
+            clock=self._clock,
+            metrics=self.metrics,
+            wake=self._wake,
+            progress=self._heart.starting,
+        )
+        self._stack.callback(self.log.close)
+        self._open_sockets(config)
+        self._compose(config, net.digest)
+        self._start_helpers(config)
+
+    def _lock(self, ops: FileOps, directory: Path) -> None:
+        try:
+            lock = StateLock.acquire(ops, directory)
+        except StorageError as error:
+            if error.code not in ("read_only", "storage"):
+                raise
+            # A directory that cannot even be locked can hold no journal either.
+            log.error("%s is not locked: %s", directory, error)
+            return
+        self._stack.callback(lock.close)
+
+    def _open_sockets(self, config: Config) -> None:
+        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._stack.callback(context.term)
+        self._clients_router = Router(
+            context,
+            config.listen_endpoints,
+            max_frame_bytes=2 * config.ingest.max_message_bytes,
+            heartbeat_ms=1000,
+        )
+        self._stack.callback(self._clients_router.close)
+        # What waits for the engine is bounded by Predict and by one Fetch at a time.
+        self._link_router = Router(
+            context, [config.link_endpoint], receive_hwm=10_000, send_hwm=10_000
+        )
+        self._stack.callback(self._link_router.close)
+        self._control_router = Router(context, [config.control_endpoint], max_frame_bytes=65_536)
+        self._stack.callback(self._control_router.close)
+        self._events, self.events_endpoint = publisher(context, config.events_endpoint)
+        self._stack.callback(self._events.close)
+        self._poller = zmq.Poller()
+        for router in (self._link_router, self._clients_router, self._control_router):
+            self._poller.register(router.socket, zmq.POLLIN)
+        self._poller.register(self._wake_reader, zmq.POLLIN)
+
+    def _compose(self, config: Config, network_digest: str) -> None:
+        self.clients = Clients(
+            config=config.ingest,
+            stream=self.stream,
+            send=self._clients_router.send,
+            metrics=self.metrics,
+            clock=self._clock,
+            events_endpoint=self.events_endpoint,
+        )
+        self.clients.recover(self.log.last_seqs)
+        self.ingest = Ingest(
+            self.clients, self.stream, self.log.submit, self.log.readmit, self.metrics
+        )
+        self.session = EngineSession(
+            send=self._link_router.send,
+            source=self.log,
+            network_digest=network_digest,
+            deadline_s=config.supervise.engine_deadline_s,
+            on_change=self._engine_changed,
+            metrics=self.metrics,
+            clock=self._clock,
+        )
+        self.predict = Predict(
+            clients=self.clients,
+            tell=self.session.tell,
+            classes=self.stream.classes,
+            limit_bytes=config.ingest.queue_bytes,
+            metrics=self.metrics,
+            clock=self._clock,
+        )
+        self.control = Control(
+            router=self._control_router,
+            tell=self.session.tell,
+            status=self.status,
+            page=self._page.text,
+            clock=self._clock,
+        )
+
+    def _start_helpers(self, config: Config) -> None:
+        self.metrics.gauge("build_info").set(1, package_version(), platform.python_version())
+        self.metrics.gauge("start_time_seconds").set(self._clock.wall_s())
+        self.metrics_port: int | None = None
+        address = config.metrics_address
+        if address is not None:
+            try:
+                server = PageServer(self._page.text, *address)
+            except OSError as error:
+                raise StorageError(
+                    f"cannot serve metrics on {config.metrics.listen}: {error.strerror}",
+                    remedy="set metrics.listen to a free port, to port 0, or to null",
+                    code="metrics_listen",
+                ) from error
+            self._stack.callback(server.close)
+            self.metrics_port = server.port
+        rails = find_rails(config.power.sysfs_root)
+        if rails:
+            meter = PowerMeter(rails, self._clock)
+            sampler = PowerSampler(meter, config.power.interval_s, self._show_power)
+            self._stack.callback(sampler.close)
+        self._messages = self.metrics.counter("messages_total")
+
+    # the loop
+
+    def turn(self, timeout_ms: int | None = None) -> None:
+        """Wait for something, handle a bounded amount of it, send what is due."""
+        if timeout_ms is None:
+            timeout_ms = BUSY_TURN_MS if self.predict.in_flight else TURN_MS
+        ready = dict(self._poller.poll(timeout_ms))
+        if self._wake_reader in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_reader, 65_536)
+        self._settle()
+        if self._link_router.socket in ready:
+            self._drain(self._link_router, self._on_link)
+        if self._clients_router.socket in ready:
+            self._drain(self._clients_router, self._on_client)
+        if self._control_router.socket in ready:
+            self._drain(self._control_router, self.control.handle)
+        self.clients.flush()
+        self._tick()
+        self._heart.beat()
+
+    def _drain(self, router: Router, handle: Any) -> None:
+        for _ in range(MESSAGES_PER_TURN):
+            received = router.receive()
+            if received is None:
+                return
+            handle(received)
+
+    def _settle(self) -> None:
+        """What the disk has done. After a failed flush nothing may be acknowledged any more."""
+        outcomes = self.log.take_outcomes()
+        if self.log.fatal is not None:
+            raise self.log.fatal
+        if outcomes:
+            self.ingest.settle(outcomes)
+            self.session.feed()
+
+    def _tick(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s < self._tick_s:
+            return
+        self._tick_s = now_s + TICK_S
+        self.predict.expire()
+        self.control.expire()
+        self.session.tick()
+        if now_s < self._show_s:
+            return
+        self._show_s = now_s + SHOW_S
+        self.clients.expire()
+        if self.log.tick():
+            self.clients.recover(self.log.last_seqs)
+        self.log.show(self.session.consumed_seq)
+        if self.session.up:
+            lag = self.log.durable_seq - self.session.fetched_seq
+            self.metrics.gauge("engine_lag_records").set(max(0, lag))
+        else:
+            self.metrics.gauge("engine_lag_records").clear()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # full: the loop is being woken already
+            os.write(self._wake_writer, b"w")
+
+    # messages
+
+    def _on_client(self, received: Received) -> None:
+        frames = received.frames
+        name = "unreadable"
+        kind: Kind | None = None
+        try:
+            if received.parts != 2:
+                raise WireError(
+                    f"the message has {received.parts} parts", remedy="send one header and one body"
+                )
+            kind, header = split_header(frames[0])
+            name = kind.name.lower()
+            self._dispatch(received.identity, kind, header, memoryview(frames[1]))
+        except EftraindError as error:
+            if kind == Kind.INFER:
+                self.predict.refused(error)
+            self.clients.refuse(received.identity, frames, error)
+        self._messages.inc(1, name)
+
+    def _dispatch(self, identity: bytes, kind: Kind, header: bytes, body: memoryview) -> None:
+        if kind == Kind.HELLO:
+            hello = decode_request((header, body))
+            assert isinstance(hello, Hello)
+            self.clients.hello(identity, hello)
+            return
+        connection = self.clients.find(identity)
+        if kind == Kind.PUT:
+            self.ingest.put(connection, header, body)
+            return
+        request = decode_request((header, body), self.stream)
+        if isinstance(request, Infer):
+            self.predict.infer(connection, request, body)
+        elif isinstance(request, Ping):
+            self.clients.ping(connection, request)
+        elif isinstance(request, Bye):
+            self.clients.close(connection)
+
+    def _on_link(self, received: Received) -> None:
+        try:
+            if received.parts != 2:
+                raise link.LinkError(f"a link message of {received.parts} parts")
+            message = link.decode(received.frames)
+            if not self.session.accept(received.identity, message):
+                self._from_engine(message)
+        except (link.LinkError, ValueError) as error:
+            self.metrics.counter("link_errors_total").inc()
+            log.error("bad message from the engine: %s", error)
+
+    def _from_engine(self, message: link.Message) -> None:
+        if isinstance(message, link.Prediction):
+            self._serves(message.version, message.hash)
+            self.predict.prediction(message)
+        elif isinstance(message, link.InferError):
+            self.predict.error(message)
+        elif isinstance(message, link.Event):
+            self.publish(message.topic, message.data)
+        elif isinstance(message, link.MetricsSnapshot):
+            self._page.show(message.samples)
+        elif isinstance(message, link.Reply):
+            self.control.reply(message)
+        else:
+            raise link.LinkError(f"{message.kind} is not for the front")
+
+    def _serves(self, model_version: int, weights_hash: str) -> None:
+        if self.clients.model.version != model_version:
+            self.clients.model = Model(model_version, weights_hash)
+
+    def _engine_changed(self, up: bool) -> None:
+        if up and self.session.hello is not None:
+            self._serves(self.session.hello.version, self.session.hello.weights_hash)
+        if not up:
+            self._page.show([])  # what is no longer known is absent
+            self.predict.engine_down()
+            self.control.engine_down()
+        self.publish("engine", {"up": up})
+
+    def publish(self, topic: str, data: dict[str, Any]) -> None:
+        """Send an event to whoever listens."""
+        self.metrics.counter("events_total").inc(1, topic)
+        self._events.send_multipart([topic.encode(), json.dumps(data).encode()], zmq.NOBLOCK)
+
+    def _show_power(self, readings: list[Reading]) -> None:
+        for reading in readings:
+            if reading.power_w is None:
+                self.metrics.gauge("power_watts").clear(reading.rail, reading.source)
+                continue
+            self.metrics.gauge("power_watts").set(reading.power_w, reading.rail, reading.source)
+            energy = self.metrics.counter("energy_joules_total")
+            energy.inc(reading.energy_j, reading.rail, reading.source)
+
+    # the outside
+
+    def status(self) -> dict[str, Any]:
+        """The front's part of `eftraind status`; the engine adds to `engine`."""
+        now_s = self._clock.monotonic_s()
+        journal = self.log.status()
+        return {
+            "version": package_version(),
+            "pid": os.getpid(),
+            "uptime_s": round(now_s - self._started_s, 3),
+            "conditions": {"engine_up": self.session.up, "journal_writable": journal["writable"]},
+            "endpoints": {
+                "listen": list(self._clients_router.endpoints),
+                "events": self.events_endpoint,
+                "control": self._control_router.endpoints[0],
+                "metrics_port": self.metrics_port,
+            },
+            "sample": {
+                "shape": list(self.stream.shape),
+                "dtype": self.stream.dtype,
+                "classes": self.stream.classes,
+            },
+            "clients": [
+                {
+                    "producer": connection.producer.name,
+                    "client": connection.client,
+                    "received_seq": connection.producer.received_seq,
+                    "durable_seq": connection.producer.durable_seq,
+                    "silent_s": round(now_s - connection.heard_s, 3),
+                }
+                for connection in list(self.clients.connections.values())[:100]
+            ],
+            "producers": len(self.clients.producers),
+            "queue_bytes": self.ingest.queue_bytes,
+            "infer_in_flight": self.predict.in_flight,
+            "journal": {**journal, "consumed_seq": self.session.consumed_seq},
+            "engine": self.session.status(),
+        }
+
+    def finish(self) -> None:
+        """Make everything received durable, acknowledge it, say BYE."""
+        self.log.close()
+        self._settle()
+        self.clients.flush()
+        for connection in list(self.clients.connections.values()):
+            self.clients.answer(connection, Bye().frames())
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def package_version() -> str:
+    try:
+        return version("eftraind")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def run(config: Config, *, heartbeat_fd: int | None = None, clock: Clock | None = None) -> int:
+    """The front process, until SIGTERM; the exit status."""
+    clock = clock or Clock()
+    heart = Heart(heartbeat_fd, clock)
+    stopping: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: stopping.append(received))
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    front = Front(config, clock=clock, ops=FileOps(), heart=heart)
+    try:
+        log.info("front listens on %s", ", ".join(config.listen_endpoints))
+        while not stopping and not heart.orphaned:
+            front.turn()
+        front.finish()
+    finally:
+        front.close()
+    return 0

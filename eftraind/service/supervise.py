@@ -1,0 +1,208 @@
+"""`eftraind run`: two child processes, kept alive, stopped together; and their end of the pipe.
+
+Owns starting, watching over a heartbeat pipe, killing and restarting front and engine, and telling
+systemd. Never looks inside them: a byte on the pipe is all it knows. A child ends by itself when
+the supervisor is gone, because its next heartbeat finds no reader.
+"""
+
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from eftraind.clock import Clock
+from eftraind.config import SuperviseConfig
+from eftraind.sdnotify import Notifier
+
+EXIT_CONFIG = 78  # sysexits EX_CONFIG: restarting cannot help
+EXIT_LOCKED = 75  # sysexits EX_TEMPFAIL: another daemon owns the directory
+BEAT_S = 0.1
+START_DEADLINE_S = 600.0  # writing a large journal to a slow card for the first time
+STOP_DEADLINE_S = 15.0
+TURN_S = 0.1
+STARTING, READY = b"s", b"."
+
+log = logging.getLogger(__name__)
+
+
+class Heart:
+    """A child's end of the pipe. `beat` from the loop, at any rate; ten a second are sent."""
+
+    def __init__(self, fd: int | None, clock: Clock) -> None:
+        self._fd = fd
+        self._clock = clock
+        self._next_s = 0.0
+        self.orphaned = False
+        """the supervisor is gone: end"""
+        if fd is not None:
+            os.set_blocking(fd, False)
+
+    def starting(self) -> None:
+        """Alive, but not ready yet."""
+        self._write(STARTING)
+
+    def beat(self) -> None:
+        """Alive and ready."""
+        self._write(READY)
+
+    def _write(self, byte: bytes) -> None:
+        now_s = self._clock.monotonic_s()
+        if self._fd is None or now_s < self._next_s:
+            return
+        self._next_s = now_s + BEAT_S
+        try:
+            os.write(self._fd, byte)
+        except BlockingIOError:
+            pass  # the supervisor is slow; it has enough bytes to read
+        except OSError:
+            self.orphaned = True
+
+
+@dataclass
+class _Child:
+    name: str
+    command: list[str]
+    process: "subprocess.Popen[bytes] | None" = None
+    pipe: int = -1
+    heard_s: float = 0.0
+    ready: bool = False
+    was_ready: bool = False
+    start_at_s: float = 0.0
+    restarts: int = 0
+
+
+class Supervisor:
+    """`commands` maps each child's name to its command line, without the pipe's number."""
+
+    def __init__(
+        self,
+        commands: Mapping[str, Sequence[str]],
+        config: SuperviseConfig,
+        *,
+        clock: Clock,
+        notifier: Notifier,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._notifier = notifier
+        self._children = [_Child(name, list(command)) for name, command in commands.items()]
+        self._announced = False
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End after this turn; safe in a signal handler."""
+        self._stopping = True
+
+    def run(self) -> int:
+        """Until `stop`, or until a child says that restarting cannot help; the exit status."""
+        status = 0
+        while not self._stopping and status == 0:
+            for child in self._children:
+                if child.process is None and self._clock.monotonic_s() >= child.start_at_s:
+                    self._start(child)
+            self._listen()
+            for child in self._children:
+                status = status or self._look_after(child)
+            self._announce()
+        self._notifier.stopping()
+        self._stop_all()
+        return status
+
+    def _start(self, child: _Child) -> None:
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        command = [*child.command, "--heartbeat-fd", str(writer)]
+        child.process = subprocess.Popen(command, pass_fds=(writer,), stdin=subprocess.DEVNULL)
+        os.close(writer)
+        child.pipe, child.ready = reader, False
+        child.heard_s = self._clock.monotonic_s()
+        log.info("started %s as process %d", child.name, child.process.pid)
+
+    def _listen(self) -> None:
+        pipes = {child.pipe: child for child in self._children if child.pipe >= 0}
+        if not pipes:
+            self._clock.sleep(TURN_S)
+            return
+        readable, _, _ = select.select(list(pipes), [], [], TURN_S)
+        for pipe in readable:
+            child = pipes[pipe]
+            data = os.read(pipe, 4096)
+            if not data:  # the child closed its end, so it is ending; wait for its exit status
+                self._close_pipe(child)
+                continue
+            child.heard_s = self._clock.monotonic_s()
+            if READY in data and not child.ready:
+                child.ready = child.was_ready = True
+                log.info("%s is ready", child.name)
+
+    def _look_after(self, child: _Child) -> int:
+        """Notice an end or a hang; the exit status that ends everything, or 0."""
+        if child.process is None:
+            return 0
+        deadline_s = self._config.engine_deadline_s if child.ready else START_DEADLINE_S
+        if self._clock.monotonic_s() - child.heard_s > deadline_s:
+            log.error("%s showed no progress for %.1f s; it is killed", child.name, deadline_s)
+            child.process.kill()
+            child.process.wait()
+        status = child.process.poll()
+        if status is None:
+            return 0
+        self._close_pipe(child)
+        child.process, child.ready = None, False
+        if status == EXIT_CONFIG or (status == EXIT_LOCKED and not child.was_ready):
+            return status
+        child.restarts += 1
+        child.start_at_s = self._clock.monotonic_s() + self._config.restart_delay_s
+        reason = f"signal {-status}" if status < 0 else f"status {status}"
+        log.warning("%s ended with %s and will be restarted", child.name, reason)
+        self._notifier.status(f"restarting {child.name}")
+        return 0
+
+    def _announce(self) -> None:
+        if all(child.ready for child in self._children):
+            if not self._announced:
+                self._announced = True
+                self._notifier.ready("serving")
+                log.info("ready")
+            # Both loops turned within their deadlines, else they would be restarting.
+            self._notifier.watchdog()
+        elif not self._announced:
+            self._notifier.extend_timeout(START_DEADLINE_S)
+        elif self._children[0].ready:
+            self._notifier.watchdog()  # front goes on without the engine, as designed
+
+    def _stop_all(self) -> None:
+        running = [child.process for child in self._children if child.process is not None]
+        for process in running:
+            process.terminate()
+        deadline_s = self._clock.monotonic_s() + STOP_DEADLINE_S
+        for process in running:
+            try:
+                process.wait(max(0.1, deadline_s - self._clock.monotonic_s()))
+            except subprocess.TimeoutExpired:
+                log.error("process %d does not end; it is killed", process.pid)
+                process.kill()
+                process.wait()
+        for child in self._children:
+            self._close_pipe(child)
+
+    def _close_pipe(self, child: _Child) -> None:
+        if child.pipe >= 0:
+            os.close(child.pipe)
+            child.pipe = -1
+
+
+def run(config_path: str, config: SuperviseConfig, *, clock: Clock, notifier: Notifier) -> int:
+    """Supervise front and engine with this configuration file; the exit status."""
+    commands = {
+        name: [sys.executable, "-m", "eftraind", name, "--config", config_path]
+        for name in ("front", "engine")
+    }
+    supervisor = Supervisor(commands, config, clock=clock, notifier=notifier)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    return supervisor.run()
