@@ -1,0 +1,283 @@
+// The correlation that both CONV_FP and CONV_BP are:
+//   y[m, r, c] = bias[m] + sum over n, kr, kc of w[m, n, kr, kc] * x[n, r*step + kr, c*step + kc]
+// Output pixels of one m tile stay in registers over all input tiles and taps. An input pixel that
+// is broadcast once serves up to three neighbouring taps, so multiply-adds, not loads, set the pace.
+#pragma once
+#include "simd.hpp"
+#include "task.hpp"
+
+namespace eft {
+namespace {
+
+// Words between neighbours in each dimension of a map.
+struct Strides {
+  int64_t image, tile, row, col;
+};
+
+struct Correlation {
+  const float* x;
+  Strides xs;
+  int images, tiles_in, rows_in, cols_in;
+  int fold;            // input tiles per channel tile: kernel taps of a fully connected layer
+  int channels, lanes; // true input channels; lanes of an input pixel
+  int spread_rows, spread_cols;  // zeros between input pixels: backwards through a stride
+  int step_rows, step_cols;
+  int top, left;       // padding, negative to crop
+  int kernel_rows, kernel_cols;
+  const float* w;      // [m tile][n tile][kernel row][kernel column][lanes_w][T]
+  int lanes_w;
+  float* y;
+  Strides ys;
+  int tiles_out, rows_out, cols_out;
+  const float* bias;   // or null
+  const float* mask;   // laid out as y: y becomes 0 where it is not positive; or null
+  bool relu;
+
+  // True channels of an input tile: padded lanes cost nothing.
+  int channels_of(int tile) const {
+    return static_cast<int>(least(lanes, channels - tile / fold * lanes));
+  }
+};
+
+// Input with its halo, one row block, in this thread's scratch: [tile][row][column phase][T].
+// Columns of a strided kernel are sorted by phase, so neighbouring output pixels stay neighbours.
+struct Window {
+  const float* x;
+  int64_t tile, row, phase;
+};
+
+EFT_INLINE int64_t window_cols(const Correlation& j) {
+  return ceil_div((j.cols_out - 1) * int64_t(j.step_cols) + j.kernel_cols, j.step_cols);
+}
+EFT_INLINE int64_t window_row_words(const Correlation& j) {
+  return window_cols(j) * j.step_cols * T;
+}
+
+EFT_INLINE bool readable_in_place(const Correlation& j) {
+  return j.xs.col == T && j.step_cols == 1 && j.spread_rows == 1 && j.spread_cols == 1 &&
+         j.top == 0 && j.left == 0 &&
+         (j.rows_out - 1) * j.step_rows + j.kernel_rows <= j.rows_in &&
+         j.cols_out - 1 + j.kernel_cols <= j.cols_in;
+}
+
+inline void copy_pixel(float* to, const float* from, int lanes) {
+  if (lanes == T) {
+    store(to, load(from));
+  } else {
+    for (int i = 0; i < lanes; i += 4) memcpy(to + i, from + i, 16);
+  }
+}
+
+inline void fill_row(const Correlation& j, const float* x, float* out) {
+  const int64_t phase = window_cols(j) * T;
+  const int64_t cols = window_cols(j) * j.step_cols;
+  if (j.step_cols == 1 && j.spread_cols == 1) {
+    const int64_t first = least(most(j.left, 0), cols);
+    const int64_t last = most(least(cols, j.cols_in + int64_t(j.left)), first);
+    memset(out, 0, first * T * 4);
+    const float* from = x + (first - j.left) * j.xs.col;
+    for (int64_t c = first; c < last; ++c, from += j.xs.col) copy_pixel(out + c * T, from, j.lanes);
+    memset(out + last * T, 0, (cols - last) * T * 4);
+    return;
+  }
+  for (int64_t c = 0; c < cols; ++c) {
+    float* to = out + c % j.step_cols * phase + c / j.step_cols * T;
+    const int64_t from = c - j.left;
+    if (from >= 0 && from % j.spread_cols == 0 && from / j.spread_cols < j.cols_in) {
+      copy_pixel(to, x + from / j.spread_cols * j.xs.col, j.lanes);
+    } else {
+      store(to, Vec{});
+    }
+  }
+}
+
+// Rows [first, last) of the output need these input rows.
+inline Window fill_window(const Correlation& j, int image, int first, int last, float* scratch) {
+  const float* x = j.x + image * j.xs.image;
+  if (readable_in_place(j)) return {x + int64_t(first) * j.step_rows * j.xs.row, j.xs.tile, j.xs.row, 0};
+  const int64_t width = window_row_words(j);
+  const int rows = (last - 1 - first) * j.step_rows + j.kernel_rows;
+  for (int tile = 0; tile < j.tiles_in; ++tile) {
+    for (int r = 0; r < rows; ++r) {
+      float* out = scratch + (int64_t(tile) * rows + r) * width;
+      const int from = first * j.step_rows + r - j.top;
+      if (from >= 0 && from % j.spread_rows == 0 && from / j.spread_rows < j.rows_in) {
+        fill_row(j, x + tile * j.xs.tile + from / j.spread_rows * j.xs.row, out);
+      } else {
+        memset(out, 0, width * 4);
+      }
+    }
+  }
+  return {scratch, rows * width, width, window_cols(j) * T};
+}
+
+// G neighbouring taps of all n channels of one tile, into R rows of P pixels.
+template <int P, int R, int G>
+EFT_INLINE void taps(Vec (&acc)[R][P], const float* x, int64_t x_row, const float* w, int64_t w_tap,
+                     int n) {
+  for (int i = 0; i < n; ++i, ++x, w += T) {
+    Vec weight[G];
+    EFT_UNROLL
+    for (int g = 0; g < G; ++g) weight[g] = load(w + g * w_tap);
+    EFT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      _Pragma("GCC unroll 32")
+      for (int c = 0; c < P + G - 1; ++c) {
+        const Vec pixel = splat(x[r * x_row + c * T]);
+        EFT_UNROLL
+        for (int g = 0; g < G; ++g) {
+          if (c - g >= 0 && c - g < P) acc[r][c - g] += pixel * weight[g];
+        }
+      }
+    }
+  }
+}
+
+// R x P output pixels of one m tile; x is the window's first pixel under the block's first tap.
+template <int P, int R>
+void block(const Correlation& j, const Window& v, const float* x, const float* w, const float* bias,
+           float* y, const float* mask) {
+  Vec acc[R][P];
+  const Vec start = bias ? load(bias) : Vec{};
+  for (int r = 0; r < R; ++r) {
+    for (int p = 0; p < P; ++p) acc[r][p] = start;
+  }
+  const int64_t tap = int64_t(j.lanes_w) * T;
+  const int64_t step = j.step_cols * tap;
+  const int64_t x_row = j.step_rows * v.row;
+  for (int tile = 0; tile < j.tiles_in; ++tile) {
+    const int n = j.channels_of(tile);
+    for (int kr = 0; kr < j.kernel_rows; ++kr, w += j.kernel_cols * tap) {
+      for (int phase = 0; phase < j.step_cols && phase < j.kernel_cols; ++phase) {
+        const float* from = x + tile * v.tile + kr * v.row + phase * v.phase;
+        const float* weight = w + phase * tap;
+        int left = static_cast<int>(ceil_div(j.kernel_cols - phase, j.step_cols));
+        for (; left >= 3; left -= 3, from += 3 * T, weight += 3 * step) {
+          taps<P, R, 3>(acc, from, x_row, weight, step, n);
+        }
+        if (left == 2) {
+          taps<P, R, 2>(acc, from, x_row, weight, step, n);
+        } else if (left == 1) {
+          taps<P, R, 1>(acc, from, x_row, weight, step, n);
+        }
+      }
+    }
+  }
+  EFT_UNROLL
+  for (int r = 0; r < R; ++r) {
+    EFT_UNROLL
+    for (int p = 0; p < P; ++p) {
+      Vec out = acc[r][p];
+      const int64_t at = r * j.ys.row + p * j.ys.col;
+      if (j.relu) out = maximum(out, Vec{});
+      if (mask) out = where(load(mask + at) > 0, out);
+      store(y + at, out);
+    }
+  }
+}
+
+using Block = void (*)(const Correlation&, const Window&, const float*, const float*, const float*,
+                       float*, const float*);
+
+// Blocks by width: one row of P pixels, and as many rows (at most 4) as the registers hold.
+constexpr int rows_of(int p) {
+  return ACCUMULATORS / p >= 4 ? 4 : ACCUMULATORS / p >= 1 ? ACCUMULATORS / p : 1;
+}
+struct Blocks {
+  Block one[ACCUMULATORS + 1], tall[ACCUMULATORS + 1];
+};
+template <int P>
+constexpr void add_blocks(Blocks& blocks) {
+  blocks.one[P] = block<P, 1>;
+  blocks.tall[P] = block<P, rows_of(P)>;
+  if constexpr (P > 1) add_blocks<P - 1>(blocks);
+}
+constexpr Blocks make_blocks() {
+  Blocks blocks{};
+  add_blocks<ACCUMULATORS>(blocks);
+  return blocks;
+}
+constexpr Blocks BLOCKS = make_blocks();
+
+struct Shape {
+  int cols, rows;
+};
+
+// The block that covers the map with the least work. The last block of a row overlaps its
+// neighbour rather than being narrower: computing a pixel twice gives the same bits.
+inline Shape choose_block(int rows, int cols) {
+  Shape best{1, 1};
+  int64_t least_cost = INT64_MAX;
+  for (int p = 1; p <= ACCUMULATORS && p <= cols; ++p) {
+    for (int r = 1; r <= rows_of(p) && r <= rows; r += most(rows_of(p) - 1, 1)) {
+      // Fewer than 8 accumulators wait for each other; each block costs a few more for its ends.
+      const int64_t cost = ceil_div(cols, p) * ceil_div(rows, r) * (most(p * r, 8) + 1);
+      if (cost <= least_cost) {
+        least_cost = cost;
+        best = {p, r};
+      }
+    }
+  }
+  return best;
+}
+
+// Rows of output whose window fits the scratch that a thread is given.
+constexpr int64_t WINDOW_WORDS = 96 * 1024;
+inline int window_rows(const Correlation& j) {
+  const int64_t row = j.tiles_in * window_row_words(j);
+  const int64_t fit = (WINDOW_WORDS / row - j.kernel_rows) / j.step_rows + 1;
+  return static_cast<int>(least(most(fit, rows_of(1)), j.rows_out));
+}
+inline int64_t window_words(const Correlation& j) {
+  if (readable_in_place(j)) return 0;
+  const int64_t rows = int64_t(window_rows(j) - 1) * j.step_rows + j.kernel_rows;
+  return j.tiles_in * rows * window_row_words(j);
+}
+
+inline void correlate_rows(const Correlation& j, Shape shape, Range m, int image, int first,
+                           int last, float* scratch) {
+  const Window v = fill_window(j, image, first, last, scratch);
+  const int64_t weights = int64_t(j.tiles_in) * j.kernel_rows * j.kernel_cols * j.lanes_w * T;
+  for (int64_t tile = m.begin; tile < m.end; ++tile) {
+    const float* w = j.w + tile * weights;
+    const float* bias = j.bias ? j.bias + tile * T : nullptr;
+    for (int r = first; r < last;) {
+      const bool tall = shape.rows > 1 && last - first >= shape.rows;
+      if (tall && r + shape.rows > last) r = last - shape.rows;
+      const int64_t at = image * j.ys.image + tile * j.ys.tile + r * j.ys.row;
+      for (int c = 0; c < j.cols_out; c += shape.cols) {
+        if (c + shape.cols > j.cols_out) c = j.cols_out - shape.cols;
+        const int64_t out = at + c * j.ys.col;
+        const float* x = v.x + int64_t(r - first) * j.step_rows * v.row + c * T;
+        (tall ? BLOCKS.tall : BLOCKS.one)[shape.cols](j, v, x, w, bias, j.y + out,
+                                                      j.mask ? j.mask + out : nullptr);
+      }
+      r += tall ? shape.rows : 1;
+    }
+  }
+}
+
+// This thread's share: rows of all images, or m tiles where there are few rows (small batches of
+// fully connected layers).
+inline void correlate(const Correlation& j, const Task& task) {
+  const Shape shape = choose_block(j.rows_out, j.cols_out);
+  const int64_t groups = ceil_div(j.rows_out, shape.rows);
+  const bool by_rows = groups * j.images >= 2 * task.threads || j.tiles_out == 1;
+  const Range all = {0, by_rows ? j.tiles_out : groups * j.images};
+  const Range mine = share(by_rows ? groups * j.images : j.tiles_out, task.thread, task.threads);
+  const Range rows = by_rows ? mine : all, m = by_rows ? all : mine;
+  const int64_t most_groups = most(window_rows(j) / shape.rows, 1);
+  if (m.begin == m.end) return;
+  for (int64_t g = rows.begin; g < rows.end;) {
+    const int64_t image = g / groups;
+    const int64_t stop = least(least(rows.end, (image + 1) * groups), g + most_groups);
+    const int64_t first = (g - image * groups) * shape.rows;
+    const int64_t last = least((stop - image * groups) * shape.rows, j.rows_out);
+    correlate_rows(j, shape, m, static_cast<int>(image), static_cast<int>(first),
+                   static_cast<int>(last), task.own);
+    g = stop;
+  }
+}
+
+}  // namespace
+}  // namespace eft

@@ -1,0 +1,198 @@
+// The C interface: opens a team on one set of kernels and walks command lists.
+// Callers have checked every extent (plan.tiles, accel.host); only sample indices and labels, which
+// are data, are checked here.
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <new>
+
+#include "task.hpp"
+#include "team.hpp"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#define EFT_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace eft {
+
+#if defined(__x86_64__)
+extern const Kernels avx512, avx2, sse2;
+#elif defined(__ARM_NEON)
+extern const Kernels neon;
+#else
+extern const Kernels portable;
+#endif
+
+namespace {
+
+#if defined(__x86_64__)
+uint64_t saved_registers() {
+  uint32_t low, high;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return uint64_t(high) << 32 | low;
+}
+
+struct Machine {
+  bool avx2 = false, avx512 = false;
+  Machine() {
+    uint32_t a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) return;
+    const bool saves = c >> 27 & 1, fma = c >> 12 & 1;
+    if (!saves || !fma || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
+    const uint64_t saved = saved_registers();
+    avx2 = (b >> 5 & 1) && (saved & 0x06) == 0x06;
+    const bool f = b >> 16 & 1, dq = b >> 17 & 1, bw = b >> 30 & 1, vl = b >> 31 & 1;
+    avx512 = avx2 && f && dq && bw && vl && (saved & 0xe6) == 0xe6;
+  }
+};
+#endif
+
+// Sets that this machine runs, widest first; null ends the list.
+struct Sets {
+  const Kernels* list[4] = {};
+  Sets() {
+    int count = 0;
+#if defined(__x86_64__)
+    const Machine machine;
+    if (machine.avx512) list[count++] = &avx512;
+    if (machine.avx2) list[count++] = &avx2;
+    list[count++] = &sse2;
+#elif defined(__ARM_NEON)
+    list[count++] = &neon;
+#else
+    list[count++] = &portable;
+#endif
+  }
+};
+
+const Kernels* find(int lanes) {
+  const Sets sets;
+  for (const Kernels* const* k = sets.list; *k; ++k) {
+    if (lanes == 0 || (*k)->lanes == lanes) return *k;
+  }
+  return nullptr;
+}
+
+struct Engine {
+  const Kernels* kernels;
+  Team team;
+  float* slots[SLOT_COUNT] = {};
+  int64_t slot_words[SLOT_COUNT] = {};
+  Scratch scratch = {0, 0};
+  float* memory = nullptr;  // shared scratch, then each thread's
+};
+
+int64_t aligned(int64_t words) { return (words + 31) / 32 * 32; }
+
+bool grow(Engine& e, const Command* commands, int count) {
+  Scratch need = e.scratch;
+  for (int i = 0; i < count; ++i) {
+    const Scratch one = e.kernels->scratch(commands[i], e.team.threads());
+    if (one.own_words > need.own_words) need.own_words = aligned(one.own_words);
+    if (one.shared_words > need.shared_words) need.shared_words = aligned(one.shared_words);
+  }
+  if (need.own_words == e.scratch.own_words && need.shared_words == e.scratch.shared_words) return true;
+  void* memory = nullptr;
+  const size_t words = size_t(need.shared_words + need.own_words * e.team.threads());
+  if (posix_memalign(&memory, 128, 4 * words) != 0) return false;
+  memset(memory, 0, 4 * words);
+  free(e.memory);
+  e.memory = static_cast<float*>(memory);
+  e.scratch = need;
+  return true;
+}
+
+struct Run {
+  Engine* engine;
+  const Command* commands;
+  int count;
+  int32_t* status;
+  int64_t* nanoseconds;
+};
+
+int64_t now_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return int64_t(t.tv_sec) * 1000000000 + t.tv_nsec;
+}
+
+int meet(void* team, int thread, int status) { return static_cast<Team*>(team)->meet(thread, status); }
+
+// Every thread walks the whole list and meets the others after each command.
+void walk(void* argument, int thread) {
+  const Run& run = *static_cast<Run*>(argument);
+  Engine& e = *run.engine;
+  Task task = {nullptr, e.slots, e.slot_words, thread, e.team.threads(),
+               e.memory + e.scratch.shared_words + thread * e.scratch.own_words, e.memory, &e.team, meet};
+  int64_t start = now_ns();
+  for (int i = 0; i < run.count; ++i) {
+    task.command = run.commands + i;
+    const int status = task.agree(e.kernels->run(task));
+    if (thread == 0) {
+      const int64_t end = now_ns();
+      run.nanoseconds[i] = end - start;
+      run.status[i] = status;
+      start = end;
+    }
+    if (status != STATUS_OK) return;
+  }
+}
+
+}  // namespace
+}  // namespace eft
+
+EFT_EXPORT uint32_t eft_digest() { return eft::ISA_DIGEST; }
+
+// Lanes of the sets that this machine runs, widest first; returns how many.
+EFT_EXPORT int eft_sets(int32_t* lanes, int room) {
+  const eft::Sets sets;
+  int count = 0;
+  for (; sets.list[count] && count < room; ++count) lanes[count] = sets.list[count]->lanes;
+  return count;
+}
+
+// lanes 0: the widest. Null if the machine lacks the set or memory.
+EFT_EXPORT void* eft_open(int lanes, int threads) {
+  const eft::Kernels* kernels = eft::find(lanes);
+  void* memory = nullptr;
+  if (!kernels || posix_memalign(&memory, 128, sizeof(eft::Engine)) != 0) return nullptr;
+  eft::Engine* e = new (memory) eft::Engine{};
+  e->kernels = kernels;
+  e->team.start(threads);
+  return e;
+}
+
+EFT_EXPORT int eft_lanes(void* engine) { return static_cast<eft::Engine*>(engine)->kernels->lanes; }
+EFT_EXPORT int eft_threads(void* engine) { return static_cast<eft::Engine*>(engine)->team.threads(); }
+EFT_EXPORT const char* eft_set_name(void* engine) { return static_cast<eft::Engine*>(engine)->kernels->name; }
+EFT_EXPORT double eft_peak_gflops(void* engine) { return static_cast<eft::Engine*>(engine)->kernels->peak_gflops(); }
+
+EFT_EXPORT void eft_bind(void* engine, int slot, void* memory, int64_t words) {
+  eft::Engine* e = static_cast<eft::Engine*>(engine);
+  e->slots[slot] = static_cast<float*>(memory);
+  e->slot_words[slot] = words;
+}
+
+// Takes the scratch that a program needs, so that running it never allocates. 0, or -1 without memory.
+EFT_EXPORT int eft_prepare(void* engine, const int32_t* words, int count) {
+  return eft::grow(*static_cast<eft::Engine*>(engine), reinterpret_cast<const eft::Command*>(words), count) ? 0 : -1;
+}
+
+// Runs prepared commands until one fails; writes each one's status and time.
+EFT_EXPORT void eft_run(void* engine, const int32_t* words, int count, int32_t* status, int64_t* nanoseconds) {
+  eft::Engine* e = static_cast<eft::Engine*>(engine);
+  eft::Run run = {e, reinterpret_cast<const eft::Command*>(words), count, status, nanoseconds};
+  e->team.run(eft::walk, &run);
+}
+
+EFT_EXPORT void eft_close(void* engine) {
+  eft::Engine* e = static_cast<eft::Engine*>(engine);
+  e->team.stop();
+  free(e->memory);
+  e->~Engine();
+  free(e);
+}

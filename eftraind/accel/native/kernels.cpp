@@ -1,0 +1,70 @@
+// All commands for one instruction set. Compiled once per set with its own flags and these macros:
+// EFT_SET (name of the exported table), EFT_LANES, EFT_ACCUMULATORS.
+#include <time.h>
+
+#include "gradient.hpp"
+#include "pool.hpp"
+#include "step.hpp"
+
+namespace eft {
+namespace {
+
+int run(const Task& task) {
+  const Command& c = *task.command;
+  if (c.groups != 1) return STATUS_UNSUPPORTED;
+  switch (c.op) {
+    case OP_LOAD: return load_batch(task);
+    case OP_CONV_FP: return conv_fp(task);
+    case OP_CONV_BP: return conv_bp(task);
+    case OP_CONV_WU: return conv_wu(task);
+    case OP_POOL_FP: return pool_fp(task);
+    case OP_POOL_BP: return pool_bp(task);
+    case OP_LOSS: return loss(task);
+    case OP_UPDATE: return update(task);
+    case OP_COPY: return copy(task);
+    default: return STATUS_BAD_OP;
+  }
+}
+
+Scratch scratch(const Command& c, int) {
+  switch (c.op) {
+    case OP_CONV_FP: return {window_words(forward(c)), 0};
+    case OP_CONV_BP: return {window_words(backward(c)), weight_words(c)};
+    case OP_CONV_WU: {
+      const Gradient g = gradient_of(c);
+      return {0, g.sections > 1 ? g.sections * g.words() : 0};
+    }
+    default: return {0, 0};
+  }
+}
+
+double seconds() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+
+// Independent multiply-adds in registers: what the convolutions are measured against.
+double peak_gflops() {
+  constexpr int CHAINS = 10;
+  constexpr int64_t TURNS = 2000000;
+  Vec chain[CHAINS] = {}, factor = splat(0.5f), term = splat(0.25f);
+  asm volatile("" : "+m"(factor), "+m"(term));
+  const double start = seconds();
+  for (int64_t i = 0; i < TURNS; ++i) {
+    EFT_UNROLL
+    for (int k = 0; k < CHAINS; ++k) chain[k] = chain[k] * factor + term;
+  }
+  const double taken = seconds() - start;
+  for (int k = 0; k < CHAINS; ++k) asm volatile("" : : "m"(chain[k]));
+  return 2.0 * T * CHAINS * double(TURNS) / taken * 1e-9;
+}
+
+}  // namespace
+
+#define EFT_TEXT(name) #name
+#define EFT_QUOTED(name) EFT_TEXT(name)
+extern const Kernels EFT_SET;
+const Kernels EFT_SET = {T, EFT_QUOTED(EFT_SET), run, scratch, peak_gflops};
+
+}  // namespace eft

@@ -1,0 +1,84 @@
+// Max pooling, one channel tile of one image at a time. Padding counts as -inf; of equal maxima
+// the first in row order gets the gradient.
+#pragma once
+#include "convolve.hpp"
+
+namespace eft {
+namespace {
+
+struct Pool {
+  Strides xs, ys;
+  int64_t planes, tiles;
+};
+
+inline Pool pool_of(const Command& c) {
+  return {map_strides(c.n, c.rows_in, c.cols_in, T), map_strides(c.n, c.rows_out, c.cols_out, T),
+          int64_t(c.images) * tiles(c.n), tiles(c.n)};
+}
+
+// The part of output pixel (r, c)'s window that lies inside the map.
+struct Box {
+  int64_t r0, r1, c0, c1;
+};
+EFT_INLINE Box box_of(const Command& c, int64_t row, int64_t col) {
+  const int64_t r = row * c.stride_rows - c.pad_top, k = col * c.stride_cols - c.pad_left;
+  return {most(r, 0), least(r + c.kernel_rows, c.rows_in), most(k, 0), least(k + c.kernel_cols, c.cols_in)};
+}
+
+EFT_INLINE Vec greatest(const Pool& p, const float* x, const Box& b) {
+  Vec best = splat(-__builtin_inff());
+  for (int64_t r = b.r0; r < b.r1; ++r) {
+    for (int64_t c = b.c0; c < b.c1; ++c) best = maximum(load(x + r * p.xs.row + c * T), best);
+  }
+  return best;
+}
+
+inline int pool_fp(const Task& task) {
+  const Command& c = *task.command;
+  const Pool p = pool_of(c);
+  const Range mine = share(p.planes * c.rows_out, task.thread, task.threads);
+  for (int64_t i = mine.begin; i < mine.end; ++i) {
+    const int64_t plane = i / c.rows_out, r = i % c.rows_out;
+    const float* x = operand(task, c.src_slot, c.src_offset) + plane * p.xs.tile;
+    float* y = operand(task, c.dst_slot, c.dst_offset) + plane * p.ys.tile + r * p.ys.row;
+    for (int64_t k = 0; k < c.cols_out; ++k) store(y + k * T, greatest(p, x, box_of(c, r, k)));
+  }
+  return STATUS_OK;
+}
+
+// Windows may overlap, so a plane belongs to one thread.
+inline void pool_plane(const Command& c, const Pool& p, const float* x, const float* dy, float* dx) {
+  memset(dx, 0, p.xs.tile * 4);
+  for (int64_t r = 0; r < c.rows_out; ++r) {
+    for (int64_t k = 0; k < c.cols_out; ++k) {
+      const Box b = box_of(c, r, k);
+      const Vec best = greatest(p, x, b);
+      Vec grad = load(dy + r * p.ys.row + k * T);
+      if (c.flags & FLAG_MASK) grad = where(best > 0, grad);
+      Lanes open = best == best;  // lanes whose maximum has not been met
+      for (int64_t i = b.r0; i < b.r1; ++i) {
+        for (int64_t l = b.c0; l < b.c1; ++l) {
+          const int64_t at = i * p.xs.row + l * T;
+          const Lanes here = open & (load(x + at) == best);
+          store(dx + at, load(dx + at) + where(here, grad));
+          open &= ~here;
+        }
+      }
+    }
+  }
+}
+
+inline int pool_bp(const Task& task) {
+  const Command& c = *task.command;
+  const Pool p = pool_of(c);
+  const Range mine = share(p.planes, task.thread, task.threads);
+  for (int64_t i = mine.begin; i < mine.end; ++i) {
+    pool_plane(c, p, operand(task, c.aux_slot, c.aux_offset) + i * p.xs.tile,
+               operand(task, c.src_slot, c.src_offset) + i * p.ys.tile,
+               operand(task, c.dst_slot, c.dst_offset) + i * p.xs.tile);
+  }
+  return STATUS_OK;
+}
+
+}  // namespace
+}  // namespace eft
