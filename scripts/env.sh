@@ -81,13 +81,13 @@ find_compiler() {
 
 # What an installed environment depends on; a change of it installs again.
 fingerprint() {
-    (
-        cd "$root"
-        printf '%s\n' "$root" "$1"
-        find pyproject.toml setup.py setup.cfg MANIFEST.in scripts/env.sh eftraind/accel/native \
-            -type f ! -name '*.so' ! -name '*.o' ! -name '*.pyc' 2>/dev/null |
-            LC_ALL=C sort | xargs sha256sum
-    ) | sha256sum | cut -d' ' -f1
+    {
+        printf '%s\n' "$root" "$1" "${CXX:-}"
+        cat "$root/pyproject.toml" "$root/scripts/env.sh"
+        cat "$root/setup.py" 2>/dev/null || true
+        find "$root/eftraind/accel/native" -type f \( -name '*.[ch]pp' -o -name '*.h' -o -name '*.py' \) \
+            -print0 | LC_ALL=C sort -z | xargs -0 cat
+    } | sha256sum | cut -d' ' -f1
 }
 
 # make_env EXTRAS: the environment with this checkout and the named extras in it.

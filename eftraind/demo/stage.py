@@ -16,6 +16,7 @@ from typing import Any
 
 from eftraind.demo.children import Child, Inbox, Message
 from eftraind.demo.options import Options
+from eftraind.service.request import request
 
 MIB = 1 << 20
 STOP_TIMEOUT_S = 15.0
@@ -111,5 +112,8 @@ def settings(stage: Stage, weights: Path, options: Options) -> dict[str, Any]:
         "journal": {"size_bytes": 32 * MIB, "segment_bytes": 4 * MIB},
         "replay": {"capacity": REPLAY_IMAGES, "seed": options.seed},
         "train": {"batch": stage.batch, "learning_rate": 0.02},
+        # A robot's stream is slow: what is not proved within some seconds makes way for a newer
+        # candidate that has learned more.
+        "gate": {"candidate_steps": 25, "max_samples": 200},
         "metrics": {"listen": "127.0.0.1:0"},
     }
