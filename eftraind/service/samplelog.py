@@ -267,11 +267,13 @@ class SampleLog:
         }
 
     def close(self) -> None:
-        """Commit what waits and close the files."""
-        if self._group is not None:
-            self._group.close()
-        if self._journal is not None:
-            self._journal.close()
+        """Commit what waits and close the files; more than once does nothing."""
+        group, self._group = self._group, None
+        journal, self._journal = self._journal, None
+        if group is not None:
+            group.close()
+        if journal is not None:
+            journal.close()
 
 
 def prepare_directories(config: Config) -> None:
