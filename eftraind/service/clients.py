@@ -210,13 +210,14 @@ class Clients:
 
     def refuse(self, identity: bytes, frames: Sequence[Buffer], error: EftraindError) -> None:
         """Answer a message with ERROR. A client that does not take the refusal of an operation
-        would wait for ever for its acknowledgement, so it is made to say HELLO again."""
+        would wait for ever for its acknowledgement, so it is made to say HELLO again.
+        `hello_required` names no operation: it is about the connection."""
         connection = self._connections.get(identity)
         if error.code not in CODES:
             error = WireError(error.message, remedy=error.remedy, code="internal")
         self.metrics.counter("errors_sent_total").inc(1, error.code)
         ledger = self.ledger(connection) if connection is not None else None
-        reply = refuse(frames, error, ledger)
+        reply = refuse(() if error.code == "hello_required" else frames, error, ledger)
         if connection is None:
             self._count_dropped(self.send(identity, reply))
         elif not self.answer(connection, reply):

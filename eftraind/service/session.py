@@ -82,8 +82,10 @@ class EngineSession:
             self._fetch = message
             self.feed()
         elif isinstance(message, link.Consumed):
-            self.consumed_seq = max(self.consumed_seq, message.seq)
-            self._source.release(message.seq)
+            # Nothing beyond what is durable can have been seen, whatever the engine says.
+            seq = min(message.seq, self._source.durable_seq)
+            self.consumed_seq = max(self.consumed_seq, seq)
+            self._source.release(seq)
         else:
             return False
         return True
