@@ -195,8 +195,10 @@ class FakeDaemon:
                 answers = list(self.state.answer(peer, frames))
             self._send(answers)
         with self._lock:
-            answers = list(self.state.make_durable())
-        self._send(answers)
+            acks = list(self.state.acknowledge())  # received
+            self.state.make_durable()
+            acks += self.state.acknowledge()
+        self._send(acks)
         while self._late and self._late[0][0] <= self._clock.monotonic_s():
             self._router.send_multipart([self._late[0][2][0], *heapq.heappop(self._late)[2][1]])
 

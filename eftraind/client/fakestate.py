@@ -79,6 +79,7 @@ class FakeState:
         self._model = model
         self._producers: dict[str, _Producer] = {}
         self._peers: dict[bytes, _Producer] = {}
+        self._unacknowledged: set[str] = set()
         self._log: list[tuple[str, Put]] = []
 
     @property
@@ -97,7 +98,7 @@ class FakeState:
             elif producer is None:
                 raise _error("hello_required", "nobody has said HELLO on this connection")
             elif isinstance(request, Put):
-                yield from self._put(producer, request)
+                self._put(producer, request)
             elif isinstance(request, Infer):
                 yield peer, self._infer(request).frames()
             elif isinstance(request, Ping):
@@ -109,15 +110,24 @@ class FakeState:
                 producer.credit_total += cost_bytes
             yield peer, refuse(frames, error, producer.ledger if producer else None)
 
-    def make_durable(self) -> Iterator[Answer]:
+    def make_durable(self) -> None:
         """What waits becomes durable, unless a test holds it."""
         for producer in self._producers.values() if not self.holds_durable else ():
-            if producer.waiting:
-                while producer.waiting:
-                    put = producer.waiting.popleft()
-                    producer.durable_seq = put.last_seq
-                    producer.credit_total += put.nbytes
-                yield from self._ack(producer)
+            while producer.waiting:
+                put = producer.waiting.popleft()
+                producer.durable_seq = put.last_seq
+                producer.credit_total += put.nbytes
+                self._unacknowledged.add(producer.name)
+
+    def acknowledge(self) -> Iterator[Answer]:
+        """One ACK for each producer whose ledger has moved: they are cumulative."""
+        names, self._unacknowledged = self._unacknowledged, set()
+        for name in sorted(names):
+            producer = self._producers[name]
+            if self.acks_to_drop:
+                self.acks_to_drop -= 1
+            elif producer.peer in self._peers:
+                yield producer.peer, Ack(producer.ledger).frames()
 
     def disconnected(self) -> None:
         self._peers.clear()
@@ -172,7 +182,7 @@ class FakeState:
         )
         yield peer, welcome.frames()
 
-    def _put(self, producer: _Producer, put: Put) -> Iterator[Answer]:
+    def _put(self, producer: _Producer, put: Put) -> None:
         if self.refusals:
             raise _error(self.refusals.popleft(), "a test wants this refused")
         if producer.spent_bytes > producer.credit_total:
@@ -187,19 +197,13 @@ class FakeState:
             self.puts += 1
             if self.keeps:
                 self._log.append((producer.name, put))
-        yield from self._ack(producer)
+        self._unacknowledged.add(producer.name)
 
     def _infer(self, request: Infer) -> Prediction:
         if self.infer_refusals:
             raise _error(self.infer_refusals.popleft(), "a test wants this refused")
         logits = np.asarray(self._model(request.samples), np.float32)
         return Prediction(request.request_id, self.version, self.weights_hash, logits)
-
-    def _ack(self, producer: _Producer) -> Iterator[Answer]:
-        if self.acks_to_drop:
-            self.acks_to_drop -= 1
-        elif producer.peer in self._peers:
-            yield producer.peer, Ack(producer.ledger).frames()
 
 
 def _error(code: str, message: str) -> WireError:
