@@ -57,6 +57,11 @@ class Promoter:
         """`finish` has something to do."""
         return self._publisher.done
 
+    @property
+    def writing(self) -> bool:
+        """A checkpoint is on its way to the disk."""
+        return self._publisher.busy
+
     def finish(self) -> None:
         """Complete what the disk has completed: a promotion's swap, or a plain checkpoint."""
         verdict, self._promoting = self._promoting, None

@@ -28,6 +28,8 @@ FETCH_BYTES = 1 << 20
 FETCH_BELOW_SAMPLES = 512
 """Fetch more when fewer samples than this are queued: enough to never run dry, little to hold."""
 IDLE_MS = 100
+DISK_MS = 2
+"""How often to look whether the disk is done: a thread cannot wake the link's poll."""
 REPORT_S = 1.0
 PULSE_S = 0.1
 MESSAGES_PER_TURN = 64
@@ -97,8 +99,11 @@ class EngineService:
 
     def turn(self) -> None:
         """One turn: messages, then inference or one piece of work, then what is due."""
-        busy = bool(self._requests) or self.engine.has_work
-        if self._socket.poll(0 if busy else IDLE_MS):
+        if self._requests or self.engine.has_work:
+            timeout_ms = 0
+        else:
+            timeout_ms = DISK_MS if self.engine.promoter.writing else IDLE_MS
+        if self._socket.poll(timeout_ms):
             self._receive()
         if self._requests:
             self._infer()

@@ -1,4 +1,4 @@
-"""The gate: promotes the better, refuses the rest, watches what it promoted, errs as rarely as said."""
+"""The gate: promotes the better, refuses the rest, watches what serves, errs as rarely as said."""
 
 import numpy as np
 import pytest
