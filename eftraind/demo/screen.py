@@ -20,7 +20,7 @@ from eftraind.demo.story import Result, Story
 
 PLAIN_INTERVAL_S = 2.0
 BARS = "▁▂▃▄▅▆▇█"
-WIDTH = 60
+WIDTH = 44  # of a curve; the whole panel fits 80 columns
 
 
 @dataclass(frozen=True)
@@ -115,21 +115,23 @@ def panel(view: View) -> RenderableType:
         f"swaps {story.count('swap')}",
         f"rollbacks {story.count('rollback')}",
         f"version {'-' if view.version is None else view.version}",
+    )
+    facts.add_row(
         f"predictions {view.predictions}",
         f"p50 {milliseconds(view.infer_p50_ms)}",
         f"p99 {milliseconds(view.infer_p99_ms)}",
         "" if view.power_w is None else f"{view.power_w:.1f} W",
     )
     bar = ProgressBar(total=max(view.samples_total, 1), completed=view.samples, width=WIDTH)
-    count = f"{view.samples} of {view.samples_total} samples, {view.samples_per_s:.0f}/s"
-    gain = (
-        "" if last is None else f"adaptation gain {100 * (last.served - last.frozen):+.0f} points"
-    )
+    progress = Table.grid(padding=(0, 2))
+    progress.add_row(bar, f"{view.samples}/{view.samples_total}, {view.samples_per_s:.0f}/s")
+    gained = 0.0 if last is None else 100 * (last.served - last.frozen)
+    gain = f"adaptation gain {gained:+.0f} points"
     return Panel(
-        Group(Text(view.phase, style="bold"), bar, count, "", curves, "", facts, gain),
+        Group(Text(view.phase, style="bold"), progress, "", curves, "", facts, gain),
         title=f"eftraind demo: {story.network}, shift {story.shift}",
         title_align="left",
-        width=WIDTH + 36,
+        width=80,
     )
 
 
