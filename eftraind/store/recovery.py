@@ -33,15 +33,15 @@ def open_ring(
     ring = Ring(directory, segment_bytes)
     opened: list[Segment] = []
     try:
-        made = _read_geometry(ops, directory)
-        if made is not None and made[0] != segment_bytes:
-            _start_afresh(ops, directory, made[0], segment_bytes)
-            made = None
+        told = _read_geometry(ops, directory)
+        made_bytes = told[0] if told else _segment_bytes_of(ops, directory)
+        if made_bytes not in (None, segment_bytes):
+            _start_afresh(ops, directory, made_bytes, segment_bytes)
         _open_files(ops, ring, opened, count, progress)
         _recover(ring, opened)
         _shrink(ops, ring, count)
         if not ring.read_only:
-            if made != (segment_bytes, count):
+            if told != (segment_bytes, count):
                 _write_geometry(ops, directory, segment_bytes, count)
             if ring.live:
                 # A killed writer leaves records in the page cache that no flush has covered yet.
@@ -72,7 +72,7 @@ def _segment_names(ops: FileOps, directory: Path) -> list[str]:
 
 
 def _read_geometry(ops: FileOps, directory: Path) -> tuple[int, int] | None:
-    """(segment_bytes, count) of the ring on disk; None where none was ever completed."""
+    """(segment_bytes, count) as ring.json tells; None where it is not there or damaged."""
     try:
         data = json.loads(read_file(ops, directory / GEOMETRY, GEOMETRY_LIMIT_BYTES))
         if data["format"] != FORMAT:
@@ -80,10 +80,13 @@ def _read_geometry(ops: FileOps, directory: Path) -> tuple[int, int] | None:
             raise ConfigError(message, remedy="it was made by another version of the daemon")
         return int(data["segment_bytes"]), int(data["segments"])
     except (StorageError, ValueError, KeyError, TypeError):
-        pass  # lost or damaged: the segments' own headers tell
-    names = _segment_names(ops, directory)
-    headers = (_peek_header(ops, directory / name) for name in names)
-    return next(((header.segment_bytes, len(names)) for header in headers if header), None)
+        return None
+
+
+def _segment_bytes_of(ops: FileOps, directory: Path) -> int | None:
+    """The segment size as the segments' own headers tell; None if none was ever used."""
+    headers = (_peek_header(ops, directory / name) for name in _segment_names(ops, directory))
+    return next((header.segment_bytes for header in headers if header), None)
 
 
 def _peek_header(ops: FileOps, path: Path) -> SegmentHeader | None:

@@ -211,9 +211,12 @@ class Segment:
         return self.header
 
     def has_content(self) -> bool:
-        """Whether a segment without a header was ever used, so that its header is damaged."""
+        """Whether a segment without a header had one, so that both copies are damaged.
+
+        A crash in the first use of a file can leave one copy torn and the other still blank.
+        """
         try:
-            return any(any(self._ops.pread(self.fd, BLOCK, at)) for at in (0, self.limit))
+            return all(any(self._ops.pread(self.fd, BLOCK, at)) for at in (0, self.limit))
         except OSError:
             return True
 
