@@ -120,7 +120,9 @@ class Session:
 
     def when_taken(self, offer: Offer[T], deadline: float, done: Done) -> None:
         def late() -> ClientError:
-            return self._late(f"{self._outbox.pending_bytes} bytes wait for the daemon")
+            return self._late(
+                f"{self._outbox.pending_bytes} bytes wait for the daemon", Backpressure
+            )
 
         self._wait(lambda now: self.offer(offer, now), late, deadline, done)
 
@@ -354,7 +356,7 @@ class Session:
         message = f"{count} operations were refused, the first because {first.message}"
         raise Refused(message, remedy=first.remedy, code=first.code)
 
-    def _late(self, what: str) -> ClientError:
+    def _late(self, what: str, slow: type[ClientError] = Disconnected) -> ClientError:
         """Why something took too long: no connection, or a daemon that cannot take more."""
         if self.phase is not Phase.READY:
             return Disconnected(f"{what}: no connection", remedy="is eftraind running there?")
@@ -363,4 +365,4 @@ class Session:
             return Backpressure(
                 f"{what}: {refusal.message}", remedy=refusal.remedy, code=refusal.code
             )
-        return Disconnected(f"{what} in time", remedy="allow more time", code="deadline")
+        return slow(f"{what}: no answer in time", remedy="allow more time", code="deadline")
