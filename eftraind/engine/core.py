@@ -186,7 +186,7 @@ class Engine:
     def _score(self, batch: Labelled) -> None:
         slots = {"serving": Slot.SERVING, "golden": Slot.GOLDEN}
         if self._gate.trial is not None:
-            slots["candidate"] = Slot.CANDIDATE
+            slots |= {"candidate": Slot.CANDIDATE, "learner": Slot.LEARNER}
         if self._gate.on_probation and self._banks.previous is not None:
             slots["previous"] = Slot.PREVIOUS
         logits = self._executor.infer(batch.rows, list(slots.values()), "score")

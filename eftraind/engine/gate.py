@@ -48,6 +48,11 @@ class Race:
         """True when ours is better than theirs, with error at most alpha."""
         return self._log_wealth(self.wins, self.losses) >= -math.log(alpha)
 
+    @property
+    def ahead(self) -> bool:
+        """The evidence so far speaks for ours, if not yet loud enough."""
+        return self._log_wealth(self.wins, self.losses) > 0.0
+
     def refutes_not_worse(self, alpha: float) -> bool:
         """True when ours is worse than theirs, with error at most alpha."""
         return self._log_wealth(self.losses, self.wins) >= -math.log(alpha)
@@ -98,13 +103,18 @@ class Trial:
     classes: int
     against_serving: Race = field(default_factory=Race)
     against_golden: Race = field(default_factory=Race)
-    hits: int = 0
+    learner_against: Race = field(default_factory=Race)
     predicted: npt.NDArray[np.int64] = field(init=False)
     labelled: npt.NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
         self.predicted = np.zeros(self.classes, dtype=np.int64)
         self.labelled = np.zeros(self.classes, dtype=np.int64)
+
+    def outrun(self, alpha: float) -> bool:
+        """The learner has become better than this candidate, which is not ahead of serving either:
+        the world changed after it was frozen, and waiting for its verdict would only lose time."""
+        return not self.against_serving.ahead and self.learner_against.refutes_not_better(alpha)
 
     def conditions(self, rules: Rules) -> dict[str, bool]:
         """All must hold for a promotion; the operator sees which one does not."""
@@ -122,7 +132,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to do now: promote, reject, rollback (to previous) or fallback (to golden)."""
+    """What to do now: promote, reject, renew (freeze a newer candidate), rollback (to previous)
+    or fallback (to golden)."""
 
     action: str
     reason: str
@@ -155,9 +166,9 @@ class Gate:
         self.trial = None
 
     def swapped(self, *, probation: bool) -> None:
-        """Serving changed: what was learnt about the old serving model says nothing now."""
+        """Serving changed: comparisons with the old serving model say nothing now. The accuracy
+        windows go on: they tell of whatever served when a sample came."""
         self.trial = None
-        self.windows["serving"] = Window(self.rules.window_samples)
         self._since_swap = Race()
         watch = probation and self.rules.probation_samples > 0
         self._probation = Race() if watch else None
@@ -167,7 +178,8 @@ class Gate:
     ) -> Verdict | None:
         """Add a batch: class predicted per sample, by model name; returns a verdict if one is due.
 
-        `predicted` has serving and golden, candidate during a trial, previous on probation.
+        `predicted` has serving and golden, during a trial candidate and learner, and previous on
+        probation.
         """
         hits = {name: classes == labels for name, classes in predicted.items()}
         self.samples += len(labels)
@@ -189,7 +201,7 @@ class Gate:
     ) -> None:
         trial.against_serving.add(hits["candidate"], hits["serving"])
         trial.against_golden.add(hits["candidate"], hits["golden"])
-        trial.hits += int(hits["candidate"].sum())
+        trial.learner_against.add(hits["learner"], hits["candidate"])
         trial.predicted += np.bincount(predicted, minlength=self._classes)
         trial.labelled += np.bincount(labels, minlength=self._classes)
         self.candidate_window.add(hits["candidate"])
@@ -216,6 +228,8 @@ class Gate:
                 return Verdict("reject", hard, conditions)
         if self.trial.against_serving.refutes_not_worse(self.rules.alpha):
             return Verdict("reject", "worse than the serving model", conditions)
+        if self.trial.outrun(self.rules.alpha):
+            return Verdict("renew", "outrun by the learner", conditions)
         if self.trial.against_serving.samples >= self.rules.max_samples:
             missing = ", ".join(name for name, holds in conditions.items() if not holds)
             return Verdict("reject", f"undecided: not {missing}", conditions)

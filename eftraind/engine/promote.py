@@ -87,7 +87,7 @@ class Promoter:
         self._metrics.counter("gate_decisions_total").inc(1, verdict.action)
         if verdict.action == "promote":
             self._begin(verdict)
-        elif verdict.action == "reject":
+        elif verdict.action in ("reject", "renew"):
             self._reject(verdict)
         else:
             self.rollback(to_golden=verdict.action == "fallback", reason=verdict.reason)
@@ -98,7 +98,9 @@ class Promoter:
         self._emit("rejected", {"version": candidate.version, "reason": verdict.reason})
         self._banks.discard()
         self._gate.close_trial()
-        if not verdict.reason.startswith("undecided"):
+        if verdict.action == "renew":
+            self._open_trial()
+        elif not verdict.reason.startswith("undecided"):
             self._trainer.restart()
             self._banks.reset_learner()
 

@@ -22,6 +22,8 @@ def run(gate, rng, batches, **accuracy):
     for _ in range(batches):
         labels = rng.integers(0, CLASSES, 10)
         predicted = {name: answers(rng, labels, value) for name, value in accuracy.items()}
+        if "candidate" in predicted:
+            predicted.setdefault("learner", predicted["candidate"])
         verdict = gate.score(labels, predicted)
         if verdict is not None:
             return verdict
@@ -59,6 +61,18 @@ def test_spoilt_weights_are_rejected_at_once(facts):
     assert verdict.action == "reject"
 
 
+def test_stale_candidate_is_renewed_when_the_learner_outruns_it():
+    verdict = run(gate_with_trial(), np.random.default_rng(0), 40,
+                  serving=0.2, golden=0.2, candidate=0.2, learner=0.8)  # fmt: skip
+    assert verdict.action == "renew"
+
+
+def test_candidate_that_is_ahead_is_not_renewed():
+    verdict = run(gate_with_trial(), np.random.default_rng(0), 40,
+                  serving=0.2, golden=0.2, candidate=0.6, learner=0.95)  # fmt: skip
+    assert verdict.action == "promote"
+
+
 def test_candidate_that_forgot_a_class_is_not_promoted():
     gate, rng = gate_with_trial(), np.random.default_rng(0)
     verdict = None
@@ -67,7 +81,7 @@ def test_candidate_that_forgot_a_class_is_not_promoted():
         candidate = np.where(labels == 3, 0, labels)
         verdict = gate.score(labels, {"serving": answers(rng, labels, 0.2),
                                       "golden": answers(rng, labels, 0.2),
-                                      "candidate": candidate})  # fmt: skip
+                                      "candidate": candidate, "learner": candidate})  # fmt: skip
         if gate.trial.labelled.min() < 20:
             verdict = None
     assert verdict.action == "reject" and "no_class_collapsed" in verdict.reason
