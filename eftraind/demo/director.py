@@ -147,6 +147,8 @@ class Director:
             if not status["lag_samples"] and status["scored_samples"] >= self._sent["sent"]:
                 break
             if self._clock.monotonic_s() > deadline_s:
+                behind = int(self._sent["sent"]) - int(status["scored_samples"])
+                self._screen.say(f"this machine is too slow for this rate: {behind} samples behind")
                 break
             self._clock.sleep(2 * TICK_S)
         return float(status["steps"]) * self._stage.batch

@@ -9,7 +9,7 @@ from eftraind.demo.shifts import SHIFTS
 from eftraind.errors import ConfigError
 
 DIGITS_DEFAULTS = {"samples": 9000, "rate": 300.0}
-OTHER_DEFAULTS = {"samples": 8000, "rate": 120.0}
+OTHER_DEFAULTS = {"samples": 6000, "rate": 60.0}
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--network", help="shipped network or YAML file (digits, or cifar1x for 32x32x3)")
     add("--device", choices=("cpu", "reference"), default="cpu", help="what computes (cpu)")
     add("--weights", type=Path, metavar="FILE", help="safetensors to start from; no pre-training")
-    add("--samples", type=int, help="labelled samples to stream in all (9000)")
+    add("--samples", type=int, help="labelled samples in all (9000; other data 6000)")
     add("--shift-at", type=int, metavar="N", help="samples before the shift (a third)")
-    add("--rate", type=float, help="samples per second (300)")
+    add("--rate", type=float, help="samples per second (300; other data 60)")
     add("--seed", type=int, default=0, help="of everything that is drawn (0)")
     add("--plot", type=Path, metavar="OUT", help="write a picture: .png, .svg or .pdf")
     add("--json", type=Path, metavar="OUT", help="write the figures")

@@ -21,7 +21,7 @@ SHARE = 0.5
 BATCH = 32
 LEARNING_RATE = 0.02
 MOMENTUM = 0.9
-IMAGES_SEEN = 20_000
+IMAGES_SEEN = 60_000
 MAX_EPOCHS = 20
 
 Weights = Mapping[str, NDArray[np.float32]]

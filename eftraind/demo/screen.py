@@ -19,6 +19,7 @@ from eftraind.clock import Clock
 from eftraind.demo.story import Result, Story
 
 PLAIN_INTERVAL_S = 2.0
+LIVE_INTERVAL_S = 0.15
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 44  # of a curve; the whole panel fits 80 columns
 
@@ -71,10 +72,13 @@ class Screen:
         self._console.print(summary(result))
 
     def show(self, view: View) -> None:
+        interval_s = PLAIN_INTERVAL_S if self._live is None else LIVE_INTERVAL_S
+        if self._clock.monotonic_s() - self._last_s < interval_s:
+            return
+        self._last_s = self._clock.monotonic_s()
         if self._live is not None:
             self._live.update(panel(view))
-        elif self._clock.monotonic_s() - self._last_s >= PLAIN_INTERVAL_S:
-            self._last_s = self._clock.monotonic_s()
+        else:
             self.say(plain(view))
 
 
