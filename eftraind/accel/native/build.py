@@ -76,7 +76,8 @@ def find_compiler(environment: Mapping[str, str] = os.environ) -> list[str] | No
         if shutil.which(name):
             return [name]
     if importlib.util.find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", "c++"]
+        # zig's default is the machine at hand, with all its instructions.
+        return [sys.executable, "-m", "ziglang", "c++", "-mcpu=baseline"]
     return None
 
 
@@ -99,9 +100,7 @@ def build(target: Path, *, machine: str = "", sanitize: bool = False) -> list[st
             jobs.append([*common, "-c", str(HERE / f"{source}.cpp"), "-o", f"{scratch}/{source}.o"])
         for one in instruction_sets(machine or platform.machine()):
             output = f"{scratch}/{one.name}.o"
-            jobs.append(
-                [*common, *one.arguments(), "-c", str(HERE / "kernels.cpp"), "-o", output]
-            )
+            jobs.append([*common, *one.arguments(), "-c", str(HERE / "kernels.cpp"), "-o", output])
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(_run, jobs))
         objects = [job[-1] for job in jobs]
@@ -122,7 +121,7 @@ def build_in_place() -> Path:
 
 def main() -> None:
     if sys.argv[1:] == ["isa.h"]:
-        from eftraind import isa  # noqa: PLC0415  (the build itself needs no package)
+        from eftraind import isa
 
         (HERE / "isa.h").write_text(isa.c_header())
     else:

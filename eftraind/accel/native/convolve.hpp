@@ -88,6 +88,7 @@ inline void correlate_images(Correlation j, const Task& task) {
   if (!spans_the_map(c)) return correlate(j, task);
   const Correlation whole = j;
   for (int first = 0; first < c.images; first += whole.cols_out) {
+    if (first > 0) task.agree(STATUS_OK);
     j.x = whole.x + first * whole.xs.col;
     j.y = whole.y + first * whole.ys.col;
     if (whole.mask) j.mask = whole.mask + first * whole.ys.col;
@@ -108,34 +109,26 @@ inline int conv_fp(const Task& task) {
   return STATUS_OK;
 }
 
-// T x T tile: to[m][n] = from[n][m], by halves, quarters, ... of a register.
+// Exchanges blocks of S lanes between registers S apart: log2(T) rounds of this transpose T x T.
+template <int S, int... I>
+EFT_INLINE void exchange(Vec* v, Indices<I...>) {
+  EFT_UNROLL
+  for (int i = 0; i < T; ++i) {
+    if (i & S) continue;
+    const Vec a = v[i], b = v[i + S];
+    v[i] = pick<(I & S ? T + I - S : I)...>(a, b);
+    v[i + S] = pick<(I & S ? T + I : I + S)...>(a, b);
+  }
+  if constexpr (S > 1) exchange<S / 2>(v, Indices<I...>{});
+}
+
+// to[m][n] = from[n][m]
 EFT_INLINE void transpose(const float* from, float* to) {
   Vec v[T];
-  _Pragma("GCC unroll 16")
+  EFT_UNROLL
   for (int i = 0; i < T; ++i) v[i] = load(from + i * T);
-  _Pragma("GCC unroll 4")
-  for (int s = T / 2; s > 0; s /= 2) {
-    Lanes low{}, high{};
-    for (int i = 0; i < T; ++i) {
-      low[i] = i & s ? T + i - s : i;
-      high[i] = i & s ? T + i : i + s;
-    }
-    _Pragma("GCC unroll 16")
-    for (int i = 0; i < T; ++i) {
-      if (i & s) continue;
-      const Vec a = v[i], b = v[i + s];
-#if defined(__clang__)
-      for (int k = 0; k < T; ++k) {
-        v[i][k] = k & s ? b[k - s] : a[k];
-        v[i + s][k] = k & s ? b[k] : a[k + s];
-      }
-#else
-      v[i] = __builtin_shuffle(a, b, low);
-      v[i + s] = __builtin_shuffle(a, b, high);
-#endif
-    }
-  }
-  _Pragma("GCC unroll 16")
+  exchange<T / 2>(v, FirstIndices<T>::Type{});
+  EFT_UNROLL
   for (int i = 0; i < T; ++i) store(to + i * T, v[i]);
 }
 
@@ -145,12 +138,11 @@ inline void turn_weights(const Task& task) {
   const float* w = operand(task, c.weights_slot, c.weights_offset);
   const int mt = tiles(c.m), nt = tiles(c.n), kernel = c.kernel_rows * c.kernel_cols;
   const bool spans = spans_the_map(c);
-  const Range mine = share(int64_t(mt) * nt, task.thread, task.threads);
-  for (int64_t i = mine.begin; i < mine.end; ++i) {
-    const int64_t m = i / nt, n = i % nt;
-    for (int k = 0; k < kernel; ++k) {
+  for (Range r; task.take(int64_t(mt) * nt * kernel, &r);) {
+    for (int64_t i = r.begin; i < r.end; ++i) {
+      const int64_t m = i / kernel / nt, n = i / kernel % nt, k = i % kernel;
       const int64_t at = spans ? (n * kernel + k) * mt + m : (n * mt + m) * kernel + kernel - 1 - k;
-      transpose(w + (i * kernel + k) * T * T, task.shared + at * T * T);
+      transpose(w + i * T * T, task.shared + at * T * T);
     }
   }
 }

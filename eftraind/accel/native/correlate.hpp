@@ -4,7 +4,6 @@
 // is broadcast once serves up to three neighbouring taps, so multiply-adds, not loads, set the pace.
 #pragma once
 #include "simd.hpp"
-#include "task.hpp"
 
 namespace eft {
 namespace {
@@ -257,25 +256,28 @@ inline void correlate_rows(const Correlation& j, Shape shape, Range m, int image
   }
 }
 
-// This thread's share: rows of all images, or m tiles where there are few rows (small batches of
-// fully connected layers).
+// Takes row blocks of all images; where there are few (small batches of fully connected layers), a
+// fixed share of the m tiles.
 inline void correlate(const Correlation& j, const Task& task) {
   const Shape shape = choose_block(j.rows_out, j.cols_out);
   const int64_t groups = ceil_div(j.rows_out, shape.rows);
-  const bool by_rows = groups * j.images >= 2 * task.threads || j.tiles_out == 1;
-  const Range all = {0, by_rows ? j.tiles_out : groups * j.images};
-  const Range mine = share(by_rows ? groups * j.images : j.tiles_out, task.thread, task.threads);
-  const Range rows = by_rows ? mine : all, m = by_rows ? all : mine;
+  if (groups * j.images < 2 * task.threads && j.tiles_out > 1) {
+    const Range m = share(j.tiles_out, task.thread, task.threads);
+    for (int image = 0; image < j.images && m.begin < m.end; ++image) {
+      correlate_rows(j, shape, m, image, 0, j.rows_out, task.own);
+    }
+    return;
+  }
+  // Whole images, as rows between two parts are read twice, unless images are few.
+  const int64_t parts = task.threads == 1 ? 1 : ceil_div(2 * task.threads, j.images);
   const int64_t most_groups = most(window_rows(j) / shape.rows, 1);
-  if (m.begin == m.end) return;
-  for (int64_t g = rows.begin; g < rows.end;) {
-    const int64_t image = g / groups;
-    const int64_t stop = least(least(rows.end, (image + 1) * groups), g + most_groups);
-    const int64_t first = (g - image * groups) * shape.rows;
-    const int64_t last = least((stop - image * groups) * shape.rows, j.rows_out);
-    correlate_rows(j, shape, m, static_cast<int>(image), static_cast<int>(first),
-                   static_cast<int>(last), task.own);
-    g = stop;
+  const int64_t grain = least(ceil_div(groups, parts), most_groups);
+  const int64_t cuts = ceil_div(groups, grain);
+  for (Range r; task.take(j.images * cuts, 1, &r);) {
+    const int64_t first = r.begin % cuts * grain * shape.rows;
+    const int64_t last = least(first + grain * shape.rows, j.rows_out);
+    correlate_rows(j, shape, {0, j.tiles_out}, static_cast<int>(r.begin / cuts),
+                   static_cast<int>(first), static_cast<int>(last), task.own);
   }
 }
 

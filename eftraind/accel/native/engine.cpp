@@ -121,13 +121,14 @@ int64_t now_ns() {
 }
 
 int meet(void* team, int thread, int status) { return static_cast<Team*>(team)->meet(thread, status); }
+int64_t next(void* team, int64_t grain) { return static_cast<Team*>(team)->next(grain); }
 
 // Every thread walks the whole list and meets the others after each command.
 void walk(void* argument, int thread) {
   const Run& run = *static_cast<Run*>(argument);
   Engine& e = *run.engine;
   Task task = {nullptr, e.slots, e.slot_words, thread, e.team.threads(),
-               e.memory + e.scratch.shared_words + thread * e.scratch.own_words, e.memory, &e.team, meet};
+               e.memory + e.scratch.shared_words + thread * e.scratch.own_words, e.memory, &e.team, meet, next};
   int64_t start = now_ns();
   for (int i = 0; i < run.count; ++i) {
     task.command = run.commands + i;

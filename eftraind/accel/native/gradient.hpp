@@ -201,24 +201,26 @@ inline int conv_wu(const Task& task) {
   float* dst = operand(task, c.dst_slot, c.dst_offset);
   const bool add = c.flags & FLAG_ACCUMULATE;
   const int64_t items = g.items();
-  const Range units = share(items * g.sections, task.thread, task.threads);
-  for (int64_t s = units.begin / items; s < g.sections && s * items < units.end; ++s) {
-    const Range mine = {most(units.begin - s * items, 0), least(units.end - s * items, items)};
+  const int64_t grain = ceil_div(items, ceil_div(6 * task.threads, g.sections));
+  const int64_t cuts = ceil_div(items, grain);
+  for (Range r; task.take(g.sections * cuts, 1, &r);) {
+    const int64_t s = r.begin / cuts, first = r.begin % cuts * grain;
     float* d = g.sections == 1 ? dst : task.shared + s * g.words();
-    const Range chunks = share(g.chunks, static_cast<int>(s), static_cast<int>(g.sections));
+    const Range chunks = share(g.chunks, s, g.sections);
     for (int64_t i = chunks.begin; i < chunks.end; ++i) {
       Chunk chunk = chunk_of(g, i);
       chunk.fresh = i == chunks.begin && !(add && g.sections == 1);
-      accumulate_chunk(g, chunk, mine, d);
+      accumulate_chunk(g, chunk, {first, least(first + grain, items)}, d);
     }
   }
   if (g.sections == 1) return STATUS_OK;
   task.agree(STATUS_OK);
-  const Range vectors = share(g.words() / T, task.thread, task.threads);
-  for (int64_t i = vectors.begin * T; i < vectors.end * T; i += T) {
-    Vec sum = add ? load(dst + i) : Vec{};
-    for (int64_t s = 0; s < g.sections; ++s) sum += load(task.shared + s * g.words() + i);
-    store(dst + i, sum);
+  for (Range r; task.take(g.words() / T, &r);) {
+    for (int64_t i = r.begin * T; i < r.end * T; i += T) {
+      Vec sum = add ? load(dst + i) : Vec{};
+      for (int64_t s = 0; s < g.sections; ++s) sum += load(task.shared + s * g.words() + i);
+      store(dst + i, sum);
+    }
   }
   return STATUS_OK;
 }

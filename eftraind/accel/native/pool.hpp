@@ -33,22 +33,54 @@ EFT_INLINE Vec greatest(const Pool& p, const float* x, const Box& b) {
   return best;
 }
 
+// Two by two without overlap or padding, as most networks have it, needs no loops.
+EFT_INLINE bool is_plain(const Command& c) {
+  return c.kernel_rows == 2 && c.kernel_cols == 2 && c.stride_rows == 2 && c.stride_cols == 2 &&
+         c.pad_top == 0 && c.pad_left == 0 && 2 * c.rows_out <= c.rows_in && 2 * c.cols_out <= c.cols_in;
+}
+
+inline void plain_row(const Command& c, const float* x, int64_t x_row, float* y) {
+  for (int64_t k = 0; k < c.cols_out; ++k, x += 2 * T) {
+    store(y + k * T, maximum(maximum(load(x), load(x + T)),
+                             maximum(load(x + x_row), load(x + x_row + T))));
+  }
+}
+
 inline int pool_fp(const Task& task) {
   const Command& c = *task.command;
   const Pool p = pool_of(c);
-  const Range mine = share(p.planes * c.rows_out, task.thread, task.threads);
-  for (int64_t i = mine.begin; i < mine.end; ++i) {
-    const int64_t plane = i / c.rows_out, r = i % c.rows_out;
-    const float* x = operand(task, c.src_slot, c.src_offset) + plane * p.xs.tile;
-    float* y = operand(task, c.dst_slot, c.dst_offset) + plane * p.ys.tile + r * p.ys.row;
-    for (int64_t k = 0; k < c.cols_out; ++k) store(y + k * T, greatest(p, x, box_of(c, r, k)));
+  for (Range mine; task.take(p.planes * c.rows_out, &mine);) {
+    for (int64_t i = mine.begin; i < mine.end; ++i) {
+      const int64_t plane = i / c.rows_out, r = i % c.rows_out;
+      const float* x = operand(task, c.src_slot, c.src_offset) + plane * p.xs.tile;
+      float* y = operand(task, c.dst_slot, c.dst_offset) + plane * p.ys.tile + r * p.ys.row;
+      if (is_plain(c)) {
+        plain_row(c, x + 2 * r * p.xs.row, p.xs.row, y);
+      } else {
+        for (int64_t k = 0; k < c.cols_out; ++k) store(y + k * T, greatest(p, x, box_of(c, r, k)));
+      }
+    }
   }
   return STATUS_OK;
 }
 
-// Windows may overlap, so a plane belongs to one thread.
-inline void pool_plane(const Command& c, const Pool& p, const float* x, const float* dy, float* dx) {
-  memset(dx, 0, p.xs.tile * 4);
+inline void plain_row_back(const Command& c, const float* x, int64_t x_row, const float* dy, float* dx) {
+  const bool masked = c.flags & FLAG_MASK;
+  for (int64_t k = 0; k < c.cols_out; ++k, x += 2 * T, dx += 2 * T) {
+    const Vec a = load(x), b = load(x + T), d = load(x + x_row), e = load(x + x_row + T);
+    const Vec best = maximum(maximum(a, b), maximum(d, e));
+    Vec grad = load(dy + k * T);
+    if (masked) grad = where(best > 0, grad);
+    const Lanes is_a = a == best, is_b = ~is_a & (b == best), is_d = ~is_a & ~is_b & (d == best);
+    store(dx, where(is_a, grad));
+    store(dx + T, where(is_b, grad));
+    store(dx + x_row, where(is_d, grad));
+    store(dx + x_row + T, where(~is_a & ~is_b & ~is_d & (e == best), grad));
+  }
+}
+
+// A plane whose windows may overlap.
+inline void add_plane(const Command& c, const Pool& p, const float* x, const float* dy, float* dx) {
   for (int64_t r = 0; r < c.rows_out; ++r) {
     for (int64_t k = 0; k < c.cols_out; ++k) {
       const Box b = box_of(c, r, k);
@@ -68,14 +100,25 @@ inline void pool_plane(const Command& c, const Pool& p, const float* x, const fl
   }
 }
 
+inline void plane_back(const Command& c, const Pool& p, const float* x, const float* dy, float* dx) {
+  const bool plain = is_plain(c);
+  // Plain windows that cover the plane write every pixel.
+  if (!plain || 2 * c.rows_out < c.rows_in || 2 * c.cols_out < c.cols_in) memset(dx, 0, p.xs.tile * 4);
+  if (!plain) return add_plane(c, p, x, dy, dx);
+  for (int64_t r = 0; r < c.rows_out; ++r) {
+    plain_row_back(c, x + 2 * r * p.xs.row, p.xs.row, dy + r * p.ys.row, dx + 2 * r * p.xs.row);
+  }
+}
+
 inline int pool_bp(const Task& task) {
   const Command& c = *task.command;
   const Pool p = pool_of(c);
-  const Range mine = share(p.planes, task.thread, task.threads);
-  for (int64_t i = mine.begin; i < mine.end; ++i) {
-    pool_plane(c, p, operand(task, c.aux_slot, c.aux_offset) + i * p.xs.tile,
-               operand(task, c.src_slot, c.src_offset) + i * p.ys.tile,
-               operand(task, c.dst_slot, c.dst_offset) + i * p.xs.tile);
+  for (Range mine; task.take(p.planes, &mine);) {
+    for (int64_t i = mine.begin; i < mine.end; ++i) {
+      plane_back(c, p, operand(task, c.aux_slot, c.aux_offset) + i * p.xs.tile,
+                 operand(task, c.src_slot, c.src_offset) + i * p.ys.tile,
+                 operand(task, c.dst_slot, c.dst_offset) + i * p.xs.tile);
+    }
   }
   return STATUS_OK;
 }

@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "task.hpp"
+
 #ifndef EFT_LANES
 #error "EFT_LANES: channel lanes of a tile"
 #endif
@@ -45,12 +47,28 @@ EFT_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 EFT_INLINE int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 EFT_INLINE int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
-// A contiguous share of `total` for one thread: fixed, so results never depend on timing.
-struct Range {
-  int64_t begin, end;
+// The part of `total` that is number `index` of `count` contiguous ones.
+EFT_INLINE Range share(int64_t total, int64_t index, int64_t count) {
+  return {total * index / count, total * (index + 1) / count};
+}
+
+template <int... I>
+struct Indices {};
+template <int N, int... I>
+struct FirstIndices : FirstIndices<N - 1, N - 1, I...> {};
+template <int... I>
+struct FirstIndices<0, I...> {
+  using Type = Indices<I...>;
 };
-EFT_INLINE Range share(int64_t total, int thread, int threads) {
-  return {total * thread / threads, total * (thread + 1) / threads};
+
+// T lanes picked from those of a and then b, by indices known at compile time.
+template <int... I>
+EFT_INLINE Vec pick(Vec a, Vec b) {
+#if defined(__clang__) || __GNUC__ >= 12
+  return __builtin_shufflevector(a, b, I...);
+#else
+  return __builtin_shuffle(a, b, Lanes{I...});
+#endif
 }
 
 }  // namespace

@@ -11,30 +11,36 @@ namespace {
 
 EFT_INLINE bool finite(float f) { return f - f == 0; }
 
-typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
-typedef uint8_t Bytes __attribute__((vector_size(4), aligned(1), may_alias));
-
-EFT_INLINE Quad quad(const float* p) { return *reinterpret_cast<const Quad*>(p); }
-EFT_INLINE Quad quad(const uint8_t* p) {
-  return __builtin_convertvector(*reinterpret_cast<const Bytes*>(p), Quad);
+typedef uint8_t VecBytes __attribute__((vector_size(EFT_LANES), aligned(1), may_alias));
+EFT_INLINE Vec vector(const float* p) { return load(p); }
+EFT_INLINE Vec vector(const uint8_t* p) {
+  return __builtin_convertvector(*reinterpret_cast<const VecBytes*>(p), Vec);
 }
 
-// One sample: four lanes of all pixels of a tile at a time. Padded lanes get neither scale nor shift.
+// Scale or shift of one tile, repeated over the pixels of a vector; padded lanes get neither.
+EFT_INLINE Vec repeated(const Command& c, const float* values, int tile) {
+  Vec v{};
+  for (int i = 0; i < T; ++i) {
+    const int channel = tile * c.lanes + i % c.lanes;
+    if (channel < c.n) v[i] = values[channel];
+  }
+  return v;
+}
+
+// One sample, a vector (one pixel or several narrow ones) at a time.
 template <class Sample>
 void load_sample(const Command& c, const Sample* from, const float* scale, float* to) {
-  const int64_t pixels = int64_t(c.rows_in) * c.cols_in;
+  const int64_t words = int64_t(c.rows_in) * c.cols_in * c.lanes;
   const float* shift = scale + tiles(c.n) * c.lanes;
-  for (int tile = 0; tile < tiles(c.n); ++tile) {
-    for (int lane = 0; lane < c.lanes; lane += 4) {
-      Quad a{}, b{};
-      for (int i = 0; i < 4 && tile * c.lanes + lane + i < c.n; ++i) {
-        a[i] = scale[tile * c.lanes + lane + i];
-        b[i] = shift[tile * c.lanes + lane + i];
-      }
-      const int64_t at = tile * pixels * c.lanes + lane;
-      for (int64_t p = 0; p < pixels; ++p) {
-        *reinterpret_cast<Quad*>(to + at + p * c.lanes) = quad(from + at + p * c.lanes) * a + b;
-      }
+    for (int tile = 0; tile < tiles(c.n); ++tile, from += words, to += words) {
+    const Vec a = repeated(c, scale, tile), b = repeated(c, shift, tile);
+    int64_t i = 0;
+    if (T % c.lanes == 0) {
+      for (; i + T <= words; i += T) store(to + i, vector(from + i) * a + b);
+    }
+    for (; i < words; ++i) {
+      const int64_t lane = i % c.lanes;
+      to[i] = static_cast<float>(from[i]) * a[lane] + b[lane];
     }
   }
 }
@@ -52,13 +58,14 @@ inline int load_batch(const Task& task) {
   for (int64_t i = 0; i < c.images; ++i) {
     if (index[i] < 0 || index[i] >= samples) return STATUS_OUT_OF_RANGE;
   }
-  const Range mine = share(c.images, task.thread, task.threads);
-  for (int64_t i = mine.begin; i < mine.end; ++i) {
-    const float* from = src + index[i] * sample;
-    if (bytes) {
-      load_sample(c, reinterpret_cast<const uint8_t*>(from), scale, dst + i * words);
-    } else {
-      load_sample(c, from, scale, dst + i * words);
+  for (Range mine; task.take(c.images, &mine);) {
+    for (int64_t i = mine.begin; i < mine.end; ++i) {
+      const float* from = src + index[i] * sample;
+      if (bytes) {
+        load_sample(c, reinterpret_cast<const uint8_t*>(from), scale, dst + i * words);
+      } else {
+        load_sample(c, from, scale, dst + i * words);
+      }
     }
   }
   return STATUS_OK;
@@ -105,11 +112,28 @@ inline int loss(const Task& task) {
 }
 
 struct Moved {
-  float velocity, weight;
+  Vec velocity, weight;
 };
-EFT_INLINE Moved moved(float g, float w, float v, const float* hypers) {
-  const float velocity = hypers[1] * v + g + hypers[2] * w;
-  return {velocity, w - hypers[0] * velocity};
+
+// SGD on one vector; the same expression checks and moves, so what was found finite is what is kept.
+EFT_INLINE Moved moved(const float* g, const float* w, const float* v, const float* hypers) {
+  const Vec velocity = splat(hypers[1]) * load(v) + load(g) + splat(hypers[2]) * load(w);
+  return {velocity, load(w) - splat(hypers[0]) * velocity};
+}
+// 0 where finite: x - x is NaN for Inf and NaN.
+EFT_INLINE Lanes not_finite(Vec x) { return (x - x) != 0; }
+
+// `count` words, T at a time; the last few through copies filled up with zeros.
+template <class Body>
+EFT_INLINE void vectors(int64_t begin, int64_t end, const float* g, float* w, float* v, const Body& body) {
+  int64_t i = begin;
+  for (; i + T <= end; i += T) body(g + i, w + i, v + i);
+  if (i == end) return;
+  const size_t bytes = size_t(end - i) * 4;
+  float tail[3][T] = {};
+  memcpy(tail[0], g + i, bytes), memcpy(tail[1], w + i, bytes), memcpy(tail[2], v + i, bytes);
+  body(tail[0], tail[1], tail[2]);
+  memcpy(w + i, tail[1], bytes), memcpy(v + i, tail[2], bytes);
 }
 
 inline int update(const Task& task) {
@@ -119,18 +143,28 @@ inline int update(const Task& task) {
   float* v = operand(task, c.extra_slot, c.extra_offset);
   const float* aux = operand(task, c.aux_slot, c.aux_offset);
   const float hypers[3] = {aux[0], aux[1], aux[2]};
-  const Range mine = share(c.count, task.thread, task.threads);
-  float check = 0;  // stays 0 unless something is Inf or NaN
-  for (int64_t i = mine.begin; i < mine.end; ++i) {
-    const Moved to = moved(g[i], w[i], v[i], hypers);
-    check += (to.weight - to.weight) + (to.velocity - to.velocity);
+  const int64_t total = ceil_div(c.count, T);
+  Lanes bad{};
+  for (Range r; task.take(total, &r);) {
+    vectors(r.begin * T, least(r.end * T, c.count), g, w, v,
+            [&](const float* pg, const float* pw, const float* pv) {
+              const Moved to = moved(pg, pw, pv, hypers);
+              bad |= not_finite(to.weight) | not_finite(to.velocity);
+            });
   }
-  const int status = task.agree(check == 0 ? STATUS_OK : STATUS_NONFINITE);
+  int status = STATUS_OK;
+  for (int i = 0; i < T; ++i) {
+    if (bad[i]) status = STATUS_NONFINITE;
+  }
+  status = task.agree(status);
   if (status != STATUS_OK) return status;
-  for (int64_t i = mine.begin; i < mine.end; ++i) {
-    const Moved to = moved(g[i], w[i], v[i], hypers);
-    v[i] = to.velocity;
-    w[i] = to.weight;
+  for (Range r; task.take(total, &r);) {
+    vectors(r.begin * T, least(r.end * T, c.count), g, w, v,
+            [&](const float* pg, float* pw, float* pv) {
+              const Moved to = moved(pg, pw, pv, hypers);
+              store(pv, to.velocity);
+              store(pw, to.weight);
+            });
   }
   return STATUS_OK;
 }

@@ -13,6 +13,10 @@ struct Scratch {
   int64_t shared_words;  // of the whole team
 };
 
+struct Range {
+  int64_t begin, end;
+};
+
 struct Task {
   const Command* command;
   float* const* slots;
@@ -21,10 +25,20 @@ struct Task {
   float* own;
   float* shared;
   void* team;
-  // All threads meet; returns the first status that one of them reported.
+  // All threads meet; returns the first status that one of them reported. A phase of work ends so.
   int (*meet)(void* team, int thread, int status);
+  // The next `grain` units of this phase that nobody has taken; results never depend on who takes them.
+  int64_t (*next)(void* team, int64_t grain);
 
-  int agree(int status) const { return threads == 1 ? status : meet(team, thread, status); }
+  int agree(int status) const { return meet(team, thread, status); }
+
+  bool take(int64_t total, int64_t grain, Range* units) const {
+    units->begin = next(team, grain);
+    units->end = units->begin + grain < total ? units->begin + grain : total;
+    return units->begin < total;
+  }
+  // For units of equal and small work: a few takes per thread even out their speeds.
+  bool take(int64_t total, Range* units) const { return take(total, total / (6 * threads) + 1, units); }
 };
 
 struct Kernels {

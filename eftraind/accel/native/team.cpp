@@ -67,12 +67,17 @@ void* Team::member(void* seat) {
 }
 
 int Team::meet(int thread, int status) {
+  if (threads_ == 1) {
+    next_.store(0, std::memory_order_relaxed);
+    return status;
+  }
   const uint32_t turn = turn_.load(std::memory_order_relaxed);
   // Two rows in turn: nobody writes a row again before everybody has left it.
   int* statuses = status_[turn & 1];
   statuses[thread] = status;
   if (missing_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     missing_.store(threads_, std::memory_order_relaxed);
+    next_.store(0, std::memory_order_relaxed);
     turn_.store(turn + 1);
     if (sleepers_.load() > 0) {
       pthread_mutex_lock(&mutex_);

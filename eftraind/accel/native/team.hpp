@@ -24,6 +24,9 @@ class Team {
   // Returns when all threads have called it: the first status that is not 0, or 0.
   int meet(int thread, int status);
 
+  // Units of work that nobody has taken since the last meeting: this one and the `grain` - 1 after.
+  int64_t next(int64_t grain) { return next_.fetch_add(grain, std::memory_order_relaxed); }
+
  private:
   static void* member(void* seat);
   void wait(uint32_t turn);
@@ -40,6 +43,7 @@ class Team {
   Seat seats_[MOST_THREADS];
   int status_[2][MOST_THREADS] = {};
   alignas(64) std::atomic<int> missing_{0};
+  alignas(64) std::atomic<int64_t> next_{0};
   alignas(64) std::atomic<uint32_t> turn_{0};
   std::atomic<int> sleepers_{0};
   pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
