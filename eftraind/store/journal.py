@@ -281,7 +281,8 @@ class Journal:
         """Committed records from `from_seq` on, about `max_bytes` of them but at least one.
 
         A record that fails its checksum is left out, counted and noted in `damages`; a gap in the
-        sequence numbers says where. An empty list means there is nothing readable to come yet.
+        sequence numbers says where. (Released records may also vanish between two of a list, when
+        their segment is reused meanwhile.) An empty list: nothing more is readable yet.
         """
         self._check()
         records: list[tuple[int, bytes]] = []

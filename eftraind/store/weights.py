@@ -26,7 +26,7 @@ def encode_weights(tensors: Mapping[str, F32], limit_bytes: int = LIMIT_BYTES) -
             message = f"tensor {name} is {tensor.dtype}, checkpoints hold float32"
             raise StorageError(message, remedy="convert the weights first", code="weights")
     # The library stores the memory as it lies, so it must lie in C order.
-    data = safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in tensors.items()})
+    data = safetensors.numpy.save({k: np.asarray(v, order="C") for k, v in tensors.items()})
     header_bytes = int.from_bytes(data[:8], "little")
     if len(data) > limit_bytes or header_bytes > HEADER_LIMIT_BYTES:
         message = f"the checkpoint has {len(data)} bytes, {header_bytes} of them names and shapes"

@@ -34,7 +34,7 @@ def test_in_the_first_start(calls: int) -> None:
     disk = CrashDisk(np.random.default_rng(calls))
     disk.cut_after = calls
     with suppress(PowerCut):
-        JournalRun(disk).append(10)
+        JournalRun(disk)
     disk.power_cut()
     run = JournalRun(disk)
     run.check_reading()
