@@ -112,8 +112,5 @@ def settings(stage: Stage, weights: Path, options: Options) -> dict[str, Any]:
         "journal": {"size_bytes": 32 * MIB, "segment_bytes": 4 * MIB},
         "replay": {"capacity": REPLAY_IMAGES, "seed": options.seed},
         "train": {"batch": stage.batch, "learning_rate": 0.02},
-        # A robot's stream is slow: what is not proved within some seconds makes way for a newer
-        # candidate that has learned more.
-        "gate": {"candidate_steps": 25, "max_samples": 200},
         "metrics": {"listen": "127.0.0.1:0"},
     }
