@@ -1,4 +1,4 @@
-"""Checkpoints: the newest good one wins, damage is put aside, pins hold, failures change nothing."""
+"""Checkpoints: the newest good one wins, damage is put aside, pins hold, a failure is nothing."""
 
 import errno
 import json
