@@ -20,6 +20,7 @@ from eftraind.wire import CODES, F4, Buffer, Error, Infer, Prediction
 MAX_PER_CLIENT = 64
 MAX_IN_FLIGHT = 1024
 LONGEST_S = 60.0
+HASH_BYTES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,12 +105,17 @@ class Predict:
         waiting = self._end(message.id)
         if waiting is None:
             return
+        weights_hash = _hash_bytes(message.hash)
         wanted_bytes = 4 * waiting.count * self._classes
-        if message.count != waiting.count or len(message.body) != wanted_bytes:
-            self._fail(waiting, "internal", "the engine answered with another size", "report this")
+        if (
+            weights_hash is None
+            or message.count != waiting.count
+            or len(message.body) != wanted_bytes
+        ):
+            self._fail(waiting, "internal", "the engine answered something else", "report this")
             return
         logits = np.frombuffer(message.body, F4).reshape(waiting.count, self._classes)
-        reply = Prediction(waiting.request_id, message.version, bytes.fromhex(message.hash), logits)
+        reply = Prediction(waiting.request_id, message.version, weights_hash, logits)
         self._requests.inc(1, "ok")
         self._duration.observe(self._clock.monotonic_s() - waiting.started_s)
         connection = self._asker(waiting)
@@ -172,3 +178,12 @@ class Predict:
         if waiting.connection.closed:
             return self._clients.connections.get(waiting.connection.identity)
         return waiting.connection
+
+
+def _hash_bytes(text: str) -> bytes | None:
+    """The 16 bytes of a weights hash, None if it is none."""
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        return None
+    return value if len(value) == HASH_BYTES else None

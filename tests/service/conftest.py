@@ -10,10 +10,17 @@ import pytest
 import zmq
 from harness import Daemon, RawClient, StubEngine, small_config, write_config
 
+import eftraind
 from eftraind.clock import Clock
 from eftraind.fsio import FileOps
 from eftraind.service.front import Front
 from eftraind.service.supervise import Heart
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Child processes find this package, installed or not."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(eftraind.__file__).parent.parent))
 
 
 @pytest.fixture
