@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import zmq
 
 from eftraind.client.carrier import Carrier, EventCallback
+from eftraind.client.offers import Offer
 from eftraind.client.results import (
     Level,
     Policy,
@@ -23,7 +24,7 @@ from eftraind.client.results import (
     check_level,
     make_settings,
 )
-from eftraind.client.session import Offer, Phase, Session
+from eftraind.client.session import Phase, Session
 from eftraind.clock import Clock
 from eftraind.errors import ClientError, Disconnected
 

@@ -73,7 +73,7 @@ class Carrier:
         """Run a method of the session that takes the time as its last argument."""
         with self._lock:
             result = method(*args, self._clock.monotonic_s())
-            if self.session.wake_at() < self._sleeps_until:
+            if self.session.send_at() < self._sleeps_until:
                 self._wake()
             return result
 

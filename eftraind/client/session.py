@@ -8,25 +8,21 @@ wait take a `done(result, error)` that is called exactly once. Not thread-safe: 
 import enum
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
-
-from eftraind.client import convert
+from eftraind.client import convert, offers
+from eftraind.client.offers import Offer
 from eftraind.client.outbox import Outbox
 from eftraind.client.requests import Requests
 from eftraind.client.results import Level, Refusal, Settings, Stats
 from eftraind.client.waits import Done, Waits
 from eftraind.errors import Backpressure, ClientError, Closed, Disconnected, Refused, WireError
 from eftraind.wire import (
-    HEADER_BYTES,
     Array,
     Bye,
     Error,
     Frames,
     Hello,
-    Op,
     Ping,
     Pong,
     Prediction,
@@ -44,14 +40,6 @@ class Phase(enum.Enum):
     GREETING = "waiting for WELCOME"
     READY = "connected"
     ENDED = "closed or failed"
-
-
-@dataclass(frozen=True)
-class Offer(Generic[T]):
-    """Checked operations on their way in: what they weigh, and how to take them."""
-
-    nbytes: int
-    commit: Callable[[float], T]
 
 
 class Session:
@@ -78,36 +66,17 @@ class Session:
     # What users ask for...
 
     def sample(self, sample: Any, label: Any) -> Offer[int]:
-        stream = self._usable_stream()
-        content = convert.one_sample(sample, stream).tobytes()
-        number = convert.one_label(label, stream)
-        return Offer(
-            len(content) + 12,
-            lambda now: self._outbox.add_one(Op.SAMPLES, 0, number, content, now),
-        )
+        return offers.sample(self._outbox, self._usable_stream(), sample, label)
 
     def batch(self, samples: Any, labels: Any) -> Offer[range]:
-        stream = self._usable_stream()
-        array = convert.many_samples(samples, stream)
-        numbers = convert.many_labels(labels, len(array), stream)
-
-        def commit(now: float) -> range:
-            first_seq = self._outbox.add_samples(numbers, array)
-            return range(first_seq, first_seq + len(array))
-
-        return Offer(HEADER_BYTES + array.nbytes + numbers.nbytes, commit)
+        return offers.batch(self._outbox, self._usable_stream(), samples, labels)
 
     def late_label(self, sid: Any, label: Any) -> Offer[int]:
-        stream = self._usable_stream()
-        targets = convert.many_targets(sid, self._outbox.next_seq)
-        labels = np.atleast_1d(np.asarray(label))
-        labels = convert.many_labels(labels, len(targets), stream, optional=False)
-        return self._targeting(Op.LABELS, targets, labels)
+        return offers.late_label(self._outbox, self._usable_stream(), sid, label)
 
     def withdrawal(self, sid: Any) -> Offer[int]:
         self._usable_stream()
-        targets = convert.many_targets(sid, self._outbox.next_seq)
-        return self._targeting(Op.WITHDRAWALS, targets, targets)
+        return offers.withdrawal(self._outbox, sid)
 
     def offer(self, offer: Offer[T], now: float) -> T | None:
         """Take it, or None: the policy is to wait for room."""
@@ -119,12 +88,18 @@ class Session:
         return offer.commit(now)
 
     def when_taken(self, offer: Offer[T], deadline: float, done: Done) -> None:
+        """Take it when there is room to spare: waking somebody for each gap costs too much."""
+        needed_bytes = offer.nbytes + self._settings.max_pending_bytes // 8
+
+        def attempt(now: float) -> T | None:
+            return self.offer(offer, now) if self._outbox.has_room(needed_bytes) else None
+
         def late() -> ClientError:
             return self._late(
                 f"{self._outbox.pending_bytes} bytes wait for the daemon", Backpressure
             )
 
-        self._wait(lambda now: self.offer(offer, now), late, deadline, done)
+        self._wait(attempt, late, deadline, done)
 
     def question(self, samples: Any) -> Array:
         return convert.images(samples, self._usable_stream())
@@ -258,6 +233,10 @@ class Session:
             self._spoke_at = now
         return message
 
+    def send_at(self) -> float:
+        """When the outbox has something to send; the part of `wake_at` that a push changes."""
+        return self._outbox.wake_at() if self.phase is Phase.READY else float("inf")
+
     def wake_at(self) -> float:
         """When `tick` or `next_message` should be called again if nothing happens."""
         times = [self._waits.deadline(), self._requests.deadline()]
@@ -267,7 +246,7 @@ class Session:
             times.append(self._greet_by)
         elif self.phase is Phase.READY:
             times.append(self._heard_at + LOST_AFTER_HEARTBEATS * self._heartbeat_s)
-            times += [self._ping_at(), self._outbox.wake_at(), self._requests.wake_at()]
+            times += [self._ping_at(), self.send_at(), self._requests.wake_at()]
         return min(times)
 
     # Inside...
@@ -318,15 +297,6 @@ class Session:
         self.notices.append(refusal)
         self._unreported.append(refusal)
         del self._unreported[:-1000]
-
-    def _targeting(self, op: Op, targets: Array, labels: Array) -> Offer[int]:
-        if len(targets) == 1:
-            target, label = int(targets[0]), int(labels[0])
-            return Offer(12, lambda now: self._outbox.add_one(op, target, label, b"", now))
-        return Offer(
-            HEADER_BYTES + 12 * len(targets),
-            lambda now: self._outbox.add_targets(op, targets, labels),
-        )
 
     def _usable_stream(self) -> Stream:
         if self.failure is not None:
