@@ -120,16 +120,18 @@ def _open_files(
     unused = (f"segment-{index:05d}.ring" for index in range(len(names) + count))
     new = [name for name in unused if name not in names][: max(0, count - len(names))]
     total = (len(names) + len(new)) * ring.segment_bytes
+
+    def report(done_bytes: int) -> None:
+        if progress is not None:
+            progress(done_bytes, total)
+
     try:
         for name in (*names, *new):
             path = ring.directory / name
             fd = _open_file(ops, ring, path)
             opened.append(Segment(ops, fd, path, ring.segment_bytes))
-            size = ops.file_size(fd)
-            if size < ring.segment_bytes and not ring.read_only:
-                _write_zeros(ops, fd, size, ring.segment_bytes)
-            if progress is not None:
-                progress(len(opened) * ring.segment_bytes, total)
+            if not ring.read_only:
+                _fill(ops, fd, ring.segment_bytes, (len(opened) - 1) * ring.segment_bytes, report)
         if new:
             ops.fsync_dir(ring.directory)
     except OSError:
@@ -148,11 +150,13 @@ def _open_file(ops: FileOps, ring: Ring, path: Path) -> int:
     return ops.open(path, os.O_RDONLY)
 
 
-def _write_zeros(ops: FileOps, fd: int, start: int, end: int) -> None:
-    while start < end:
-        piece = memoryview(ZEROS)[: end - start]
-        start += ops.pwritev(fd, [piece], start)
-    ops.fsync(fd)
+def _fill(ops: FileOps, fd: int, size: int, done: int, report: Callable[[int], None]) -> None:
+    """Write zeros up to `size`, flushed piece by piece so that each report comes in good time."""
+    start = ops.file_size(fd)
+    while start < size:
+        start += ops.pwritev(fd, [memoryview(ZEROS)[: size - start]], start)
+        ops.fsync(fd)
+        report(done + start)
 
 
 def _recover(ring: Ring, segments: list[Segment]) -> None:
