@@ -161,7 +161,7 @@ class Outbox:
         self._stream = stream
         self._go_back(0)
         self._ledger = ledger
-        self._spent_bytes, self._paused_until, self.waiting_for = 0, 0.0, ""
+        self._spent_bytes = 0
         self.chain_end = ledger.received_seq
         if ledger.received_seq >= self.next_seq:
             return False

@@ -143,7 +143,7 @@ class Session:
             pending_bytes=box.pending_bytes,
             reconnects=max(0, self._welcomes - 1),
             connected=self.phase is Phase.READY,
-            waiting_for=box.waiting_for,
+            waiting_for=box.waiting_for if box.pending else "",
         )
 
     def end(self, failure: ClientError | None = None) -> Frames | None:

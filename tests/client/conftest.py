@@ -6,7 +6,7 @@ from eftraind.client import Client, FakeDaemon
 
 @pytest.fixture
 def daemon():
-    with FakeDaemon(heartbeat_s=0.1) as fake:
+    with FakeDaemon(heartbeat_s=0.2) as fake:
         yield fake
 
 

@@ -18,7 +18,7 @@ LABELS = np.arange(16) % 10
 
 @pytest.fixture
 def proxied():
-    with FakeDaemon(endpoint="tcp://127.0.0.1:*", heartbeat_s=0.1) as daemon:
+    with FakeDaemon(endpoint="tcp://127.0.0.1:*", heartbeat_s=0.2) as daemon:
         proxy = ChaosProxy(daemon.endpoint)
         client = Client(proxy.endpoint, settings=quick())
         yield daemon, proxy, client
