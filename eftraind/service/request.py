@@ -5,11 +5,14 @@ Owns one request and its answer. Used by the command line and the demo.
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import zmq
 
 from eftraind.errors import EftraindError
+
+REMEDY = "is the daemon running, with the same configuration file?"
 
 
 class RequestFailed(EftraindError):
@@ -26,6 +29,9 @@ def request(
     timeout_s: float = 35.0,
 ) -> dict[str, Any]:
     """The result of a command; RequestFailed with the daemon's cause and remedy otherwise."""
+    path = Path(endpoint.removeprefix("ipc://"))
+    if endpoint.startswith("ipc://") and not path.exists():
+        raise RequestFailed(f"no daemon: there is no socket {path}", remedy=REMEDY)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = context.socket(zmq.DEALER)
     try:
@@ -35,7 +41,7 @@ def request(
         if not socket.poll(int(timeout_s * 1000)):
             raise RequestFailed(
                 f"no answer from {endpoint} within {timeout_s:g} s",
-                remedy="is the daemon running, with the same configuration file?",
+                remedy=REMEDY,
             )
         answer = json.loads(socket.recv())
     finally:

@@ -225,6 +225,9 @@ def test_malformed_control_requests(bench: Make, frame: bytes) -> None:
 
 
 def test_asking_nobody_times_out(box: Any) -> None:
-    with pytest.raises(RequestFailed, match="no answer"):
+    with pytest.raises(RequestFailed, match="no socket"):
         request(f"ipc://{box}/none.sock", "status", timeout_s=0.05)
+    (box / "stale.sock").touch()
+    with pytest.raises(RequestFailed, match="no answer"):
+        request(f"ipc://{box}/stale.sock", "status", timeout_s=0.05)
     assert STREAM.classes == 10
