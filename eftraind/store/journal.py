@@ -51,6 +51,7 @@ class Journal:
         self._preamble = preamble
         self._epoch = ring.epoch + 1
         self._failed: StorageError | None = None
+        self._closed = False
         self._read_only = ring.read_only
         self._commits = self._appended = self._payload = self._device = self._switches = 0
 
@@ -85,7 +86,10 @@ class Journal:
         return cls(ops, lock, ring, preamble)
 
     def close(self) -> None:
-        """Close the files. Records appended after the last commit may be lost."""
+        """Close the files, once. Records appended after the last commit may be lost."""
+        if self._closed:
+            return
+        self._closed = True
         if self._failed is None:
             self._failed = StorageError("the journal is closed", code="closed")
         for segment in (*self._ring.live, *self._ring.free):

@@ -132,9 +132,11 @@ def test_a_second_opener_is_refused(tmp_path: Path) -> None:
 def test_a_closed_journal_refuses(disk: CrashDisk) -> None:
     journal = open_journal(disk)
     journal.close()
+    journal.close()
     for call in (lambda: journal.append([b"x"]), journal.commit, lambda: journal.read(1, 1)):
         with pytest.raises(StorageError, match="closed"):
             call()
+    assert journal.stats.limit_bytes == 4 * SEGMENT_BYTES
 
 
 # failing disks
