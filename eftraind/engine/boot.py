@@ -22,7 +22,13 @@ from eftraind.engine.intake import Intake
 from eftraind.engine.promote import Emit, Promoter
 from eftraind.engine.publish import Publisher
 from eftraind.engine.trainer import Trainer
-from eftraind.errors import CheckpointDamaged, ConfigError, NoCheckpoint
+from eftraind.errors import (
+    CheckpointDamaged,
+    ConfigError,
+    NoCheckpoint,
+    StorageError,
+    WeightsError,
+)
 from eftraind.fsio import FileOps
 from eftraind.graph import Graph
 from eftraind.metrics import Metrics
@@ -36,11 +42,17 @@ GOLDEN = "golden"
 
 
 def first_weights(config: Config, graph: Graph, ops: FileOps) -> dict[str, F32]:
-    """The configured file, or seeded initial weights."""
+    """The configured file, or seeded initial weights. Raises ConfigError for an unusable file."""
     if config.model.weights is None:
         return parameters.initial(graph, np.random.default_rng(config.model.seed))
-    tensors = read_weights(ops, Path(config.model.weights))
-    parameters.check(graph, tensors)
+    try:
+        tensors = read_weights(ops, Path(config.model.weights))
+        parameters.check(graph, tensors)
+    except (StorageError, WeightsError) as error:
+        raise ConfigError(
+            f"model.weights: {error.message}",
+            remedy="give a safetensors file of this network, or null to start untrained",
+        ) from error
     return tensors
 
 

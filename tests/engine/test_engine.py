@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from harness import Rig, configuration, labelled_images
 
 from eftraind import networks, wire
@@ -231,6 +232,15 @@ def test_state_of_another_network_is_refused(tmp_path):
             ops=FileOps(),
             graph=networks.load("lenet5"),
         )
+
+
+def test_unusable_first_weights_are_a_configuration_error(tmp_path):
+    garbage, other = tmp_path / "garbage.safetensors", tmp_path / "other.safetensors"
+    garbage.write_bytes(b"\xff" * 100)
+    safetensors.numpy.save_file({"out.bias": np.zeros(10, np.float32)}, other)
+    for path in (tmp_path / "missing", garbage, other):
+        with pytest.raises(ConfigError, match=r"model\.weights"):
+            Rig(tmp_path, model={"weights": str(path)})
 
 
 def test_damaged_newest_checkpoint_is_skipped_and_golden_loss_survived(tmp_path):
