@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from eftraind.client.results import Prediction
 from eftraind.client.waits import Done
-from eftraind.errors import ClientError, Refused
+from eftraind.errors import ClientError, Disconnected, Refused
 from eftraind.wire import Array, Error, Frames, Infer
 from eftraind.wire import Prediction as PredictionMessage
 
@@ -24,7 +24,7 @@ class _Request:
     done: Done
     retry_at: float = 0.0
     strikes: int = 0
-    refusal: str = ""
+    refusal: Error | None = None
 
 
 class Requests:
@@ -65,7 +65,7 @@ class Requests:
             return
         request.retry_at = now + min(_RETRY_MIN_S * 2.0 ** min(request.strikes, 10), _RETRY_MAX_S)
         request.strikes += 1
-        request.refusal = error.message
+        request.refusal = error
         if request not in self._unsent:
             self._unsent.append(request)
 
@@ -76,8 +76,12 @@ class Requests:
     def expire(self, now: float, late: Callable[[str], ClientError]) -> None:
         for request in [r for r in self._open.values() if now >= r.deadline]:
             self._close(request)
-            reason = f" ({request.refusal})" if request.refusal else ""
-            request.done(None, late(f"no prediction came{reason}"))
+            refusal = request.refusal
+            if refusal is None:
+                request.done(None, late("no prediction came"))
+            else:
+                message = f"no prediction came in time: {refusal.message}"
+                request.done(None, Disconnected(message, remedy=refusal.remedy, code=refusal.code))
 
     def fail(self, error: ClientError) -> None:
         for request in list(self._open.values()):
