@@ -28,17 +28,45 @@ Words = npt.NDArray[np.int32]
 class Op(IntEnum):
     """What a command does; operands are listed as src, weights, dst, aux, extra.
 
-    LOAD     gather and normalise: dst[i] = src[aux[i]] * scale + shift (weights: scale, shift)
-    CONV_FP  dst = act(conv(src, weights) + bias); a fully connected layer spans the whole map
-    CONV_BP  dst = gradient of src's map from dy (src) and weights; MASK zeroes it where aux <= 0
-    CONV_WU  dst (+)= gradient of weights, then of bias, from x (src) and dy (aux)
-    POOL_FP  dst = max over windows of src
-    POOL_BP  dst = dy (src) sent to the first maximum of each window of x (aux); MASK as above
-    LOSS     softmax cross-entropy of logits (src) and int32 labels (aux), divided by `count`:
-             dst = gradient; extra = loss per image, then int32 predicted class per image
-    UPDATE   SGD on `count` words: v (extra) = momentum*v + g (src) + decay*w; w (dst) -= rate*v;
-             aux = rate, momentum, decay
-    COPY     dst = src, `count` words
+    LOAD       gather, normalise: dst[i] = src[aux[i]] * scale + shift (weights: scale, shift)
+    CONV_FP    dst = act(conv(src, weights) + bias); a fully connected layer spans the whole map;
+               groups = channels: depthwise, weights [m tiles][kernel rows][kernel cols][T]
+    CONV_BP    dst = gradient of x from dy (src) and weights (BP rules below)
+    CONV_WU    dst (+)= gradient of weights, then of bias, from x (src) and dy (aux)
+    BIAS_WU    dst (+)= sum of dy (src) over images, rows and columns, per channel of n
+    POOL_FP    dst = max over windows of src
+    POOL_BP    dst = dy (src) sent to the first maximum of each window of x (aux)
+    AVG_FP     dst = mean over windows of src; EXCLUDE_PAD: over what lies inside the map
+    AVG_BP     dst = dy (src) spread evenly over each window
+    BN_STAT    extra = mean, 1/sqrt(var + scalar) per channel of src, over all images, in two
+               passes; dst (running mean, variance) moves towards them by the share at aux (the
+               variance unbiased). FROZEN: src is not read, extra is made from dst, dst stays
+    BN_FP      dst = act(gamma * (src - mean) * inverse + beta); weights: gamma, beta; aux: mean, ..
+    BN_SUM     sums over images of dy (aux) * xhat and of dy, x in src, BN_STAT's vectors in extra;
+               written behind those in extra, and (+)= into dst (gradients of gamma, beta) if named
+    BN_BP      dst = gradient of x (aux) from dy (src), weights gamma, beta, extra = BN_STAT's and
+               BN_SUM's vectors, `count` values a channel. FROZEN: gamma * inverse * dy
+    ADD_FP     dst = act(src + aux)
+    PASS_BP    dst = dy (src): each input of an ADD, x in aux
+    CONCAT_FP  n channels of src become channels [axis, axis + n) of dst, a map of m channels
+    CONCAT_BP  dst = channels [axis, axis + n) of dy (src), a map of m channels
+    DROP_FP    dst = src * keep / (1 - scalar); keep from a hash of the word at aux, the layer, and
+               the element's index with images counted from `axis` (nn.ops.dropout_keep)
+    DROP_BP    dst = dy (src) * keep / (1 - scalar); the seed word is at extra, x in aux
+    LOSS       softmax cross-entropy of logits (src) and int32 labels (aux), divided by `count`:
+               dst = gradient; extra = loss per image, then int32 predicted class per image;
+               scalar: label smoothing; weights, if named: weight per class [tiles*T], then the
+               divisor that replaces `count`
+    NORM       dst[0] (+)= sum of squares of `count` words of src
+    UPDATE     SGD on `count` words: v (extra) = momentum*v + g (src) + decay*w; w (dst) -= rate*v;
+               NESTEROV: w -= rate*(g + decay*w + momentum*v); ADAM: second moments lie `axis` words
+               behind the first; aux = the words of `Hyper`; weights, if named: NORM's sum, and
+               g is scaled by min(1, clip / (norm + 1e-6)) first
+    COPY       dst = src, `count` words
+
+    BP rules: with MASK, dst is multiplied by the derivative of the activation that made x, told
+    from x (aux) itself: RELU6, LEAKY (slope in scalar), else ReLU. With ACCUMULATE the result is
+    added to dst: x has several readers. DROP_BP and LEAKY share no command.
     """
 
     LOAD = 1
@@ -50,6 +78,20 @@ class Op(IntEnum):
     LOSS = 7
     UPDATE = 8
     COPY = 9
+    AVG_FP = 10
+    AVG_BP = 11
+    BN_STAT = 12
+    BN_FP = 13
+    BN_SUM = 14
+    BN_BP = 15
+    ADD_FP = 16
+    PASS_BP = 17
+    CONCAT_FP = 18
+    CONCAT_BP = 19
+    DROP_FP = 20
+    DROP_BP = 21
+    NORM = 22
+    BIAS_WU = 23
 
 
 class Flag(IntFlag):
@@ -59,6 +101,15 @@ class Flag(IntFlag):
     ACCUMULATE = 4
     MASK = 8
     U8 = 16
+    RELU6 = 32
+    LEAKY = 64
+    NESTEROV = 128
+    ADAM = 256
+    FROZEN = 512
+    EXCLUDE_PAD = 1024
+
+
+ACTIVATIONS = Flag.RELU | Flag.RELU6 | Flag.LEAKY
 
 
 class Status(IntEnum):
@@ -71,6 +122,27 @@ class Status(IntEnum):
     BAD_SHAPE = 4
     NONFINITE = 5
     UNSUPPORTED = 6
+
+
+class Hyper(IntEnum):
+    """Words that UPDATE (and BN_STAT) read in CONSTS behind the input's scale and shift. All may
+    change between two steps; nothing is compiled again."""
+
+    RATE = 0
+    MOMENTUM = 1
+    """momentum of SGD, beta1 of Adam"""
+    DECAY = 2
+    CLIP = 3
+    """largest gradient norm"""
+    BETA2 = 4
+    EPSILON = 5
+    CORRECTION1 = 6
+    """1 - beta1^step"""
+    CORRECTION2 = 7
+    BN_SHARE = 8
+    """how far running statistics move towards a batch's"""
+    SEED = 9
+    """of dropout, a uint32; changes every step"""
 
 
 class Slot(IntEnum):
@@ -134,7 +206,9 @@ class Command:
     """Channel lanes per pixel of the forward input map: T, or fewer for a narrow network input."""
     count: int = 0
     axis: int = 0
-    """Reserved for concatenation."""
+    """First channel (CONCAT), first image (DROP), distance in words (ADAM)."""
+    scalar: float = 0.0
+    """Leaky slope, dropout rate, label smoothing or epsilon."""
     src: Operand = NOWHERE
     weights: Operand = NOWHERE
     dst: Operand = NOWHERE
@@ -145,7 +219,12 @@ class Command:
         words: list[int] = []
         for field in fields(self):
             value = getattr(self, field.name)
-            words += [value.slot, value.offset] if isinstance(value, Operand) else [int(value)]
+            if isinstance(value, Operand):
+                words += [value.slot, value.offset]
+            elif isinstance(value, float):
+                words.append(int(np.float32(value).view(np.int32)))
+            else:
+                words.append(int(value))
         return words + [0] * (COMMAND_WORDS - len(words))
 
 
@@ -165,6 +244,8 @@ def decode(words: npt.NDArray[np.int32]) -> Command:
         if isinstance(field.default, Operand):
             slot, offset = values[f"{field.name}_slot"], values[f"{field.name}_offset"]
             arguments[field.name] = Operand(Slot(slot), offset)
+        elif field.name == "scalar":
+            arguments[field.name] = float(np.int32(values[field.name]).view(np.float32))
         else:
             arguments[field.name] = values[field.name]
     arguments["op"], arguments["flags"] = Op(values["op"]), Flag(values["flags"])
@@ -190,7 +271,7 @@ class Program:
 def declaration() -> str:
     """Every fact that host and device must share, as canonical text."""
     lines = [f"abi {ABI_VERSION}", f"command_words {COMMAND_WORDS}", f"slot_count {SLOT_COUNT}"]
-    for kind in (Op, Flag, Status, Slot):
+    for kind in (Op, Flag, Status, Slot, Hyper):
         lines += [f"{kind.__name__.lower()} {item.name} {int(item)}" for item in kind]
     lines += [f"word {name} {index}" for index, name in enumerate(_word_names())]
     return "\n".join(lines) + "\n"
@@ -212,10 +293,12 @@ def c_header() -> str:
         f"constexpr int COMMAND_WORDS = {COMMAND_WORDS};",
         f"constexpr int SLOT_COUNT = {SLOT_COUNT};",
     ]
-    for kind, prefix in ((Op, "OP"), (Flag, "FLAG"), (Status, "STATUS"), (Slot, "SLOT")):
+    kinds = ((Op, "OP"), (Flag, "FLAG"), (Status, "STATUS"), (Slot, "SLOT"), (Hyper, "HYPER"))
+    for kind, prefix in kinds:
         out += [f"constexpr int32_t {prefix}_{item.name} = {int(item)};" for item in kind]
     out.append("struct Command {")
-    out += [f"  int32_t {name};" for name in _word_names()]
+    types = {"scalar": "float"}
+    out += [f"  {types.get(name, 'int32_t')} {name};" for name in _word_names()]
     spare = COMMAND_WORDS - len(_word_names())
     out += [f"  int32_t reserved[{spare}];", "};"]
     out.append('static_assert(sizeof(Command) == 4 * COMMAND_WORDS, "command size");')

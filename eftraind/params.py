@@ -1,7 +1,8 @@
 """Named weights of a network: shapes, seeded initial values, checks and hash. No layout, no files.
 
-Names and shapes are PyTorch's: `conv1.weight` [m, n, kernel rows, kernel cols], `conv1.bias` [m],
-`fc.weight` [m, channels*rows*cols].
+Names and shapes are PyTorch's: `conv1.weight` [m, n of a group, kernel rows, kernel cols],
+`conv1.bias` [m], `fc.weight` [m, channels*rows*cols]; of batch normalisation `bn.weight` (gamma),
+`bn.bias` (beta), `bn.running_mean` and `bn.running_var`.
 """
 
 import hashlib
@@ -11,45 +12,55 @@ import numpy as np
 import numpy.typing as npt
 
 from eftraind.errors import WeightsError
-from eftraind.graph import Graph
+from eftraind.graph import Graph, Layer
 
 F32 = npt.NDArray[np.float32]
 Params = Mapping[str, F32]
 
+STATISTICS = ("running_mean", "running_var")
+"""Follow the data, not the gradient."""
+
+
+def _layer_shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
+    if layer.kind == "batchnorm":
+        channels = (layer.output_shape[0],)
+        return dict.fromkeys(("weight", "bias", *STATISTICS), channels)
+    m, n, rows, cols = layer.weight_shape
+    out: dict[str, tuple[int, ...]] = {
+        "weight": (m, n * rows * cols) if layer.kind == "linear" else layer.weight_shape
+    }
+    return out | ({"bias": (m,)} if layer.bias else {})
+
 
 def shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
     """Shape of every tensor, in graph order."""
-    out: dict[str, tuple[int, ...]] = {}
-    for layer in graph.layers:
-        if not layer.has_weights:
-            continue
-        m, n, rows, cols = layer.weight_shape
-        flat = layer.kind == "linear"
-        out[f"{layer.name}.weight"] = (m, n * rows * cols) if flat else layer.weight_shape
-        if layer.bias:
-            out[f"{layer.name}.bias"] = (m,)
-    return out
+    return {
+        f"{layer.name}.{part}": shape
+        for layer in graph.layers
+        if layer.has_weights
+        for part, shape in _layer_shapes(layer).items()
+    }
 
 
 def initial(graph: Graph, rng: np.random.Generator) -> dict[str, F32]:
-    """He-normal weights and zero biases (He et al. 2015, fan-in)."""
+    """He-normal weights (He et al. 2015, fan-in), zero biases, batch normalisation as identity."""
     out: dict[str, F32] = {}
     for name, shape in shapes(graph).items():
-        if name.endswith(".bias"):
-            out[name] = np.zeros(shape, dtype=np.float32)
-        else:
+        part = name.rpartition(".")[2]
+        if part == "weight" and len(shape) > 1:
             deviation = np.sqrt(2.0 / np.prod(shape[1:]))
             out[name] = (rng.standard_normal(shape) * deviation).astype(np.float32)
+        else:
+            one = part in ("weight", "running_var")
+            out[name] = np.full(shape, float(one), dtype=np.float32)
     return out
 
 
 def check(graph: Graph, tensors: Params) -> None:
     """Raise WeightsError unless the tensors are exactly this network's, float32 and finite."""
     expected = shapes(graph)
-    missing, extra = (
-        sorted(expected.keys() - tensors.keys()),
-        sorted(tensors.keys() - expected.keys()),
-    )
+    missing = sorted(expected.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - expected.keys())
     if missing or extra:
         raise WeightsError(
             f"weights do not belong to network {graph.name}: missing {missing}, unknown {extra}",
@@ -64,6 +75,8 @@ def check(graph: Graph, tensors: Params) -> None:
             )
         if not np.isfinite(tensor).all():
             raise WeightsError(f"{name} holds NaN or Inf", remedy="use an earlier checkpoint")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise WeightsError(f"{name} is negative", remedy="use an earlier checkpoint")
 
 
 def weights_hash(tensors: Params) -> bytes:

@@ -80,7 +80,7 @@ def check_command(command: Command, lanes: int, ops: frozenset[Op]) -> None:
     c = command
     if c.op not in ops:
         refuse("this device does not implement it")
-    if c.op in (Op.UPDATE, Op.COPY):
+    if c.op in (Op.UPDATE, Op.COPY, Op.NORM):
         if c.count <= 0:
             refuse(f"count {c.count}")
         return
@@ -90,25 +90,36 @@ def check_command(command: Command, lanes: int, ops: frozenset[Op]) -> None:
         if c.m <= 0 or c.count <= 0:
             refuse(f"{c.m} classes, divisor {c.count}")
         return
+    for cause, holds in _conditions(c, lanes).items():
+        if not holds:
+            refuse(cause)
+
+
+def _conditions(c: Command, lanes: int) -> dict[str, bool]:
+    """What must hold for a command on maps, by the complaint if it does not."""
+    conv = c.op in (Op.CONV_FP, Op.CONV_BP, Op.CONV_WU)
+    narrow = c.lanes == input_lanes(c.n, lanes) and c.n <= lanes
+    may_be_narrow = c.op in (Op.LOAD, Op.CONV_FP, Op.CONV_WU) and c.groups == 1
     sizes: tuple[int, ...] = (c.n, c.rows_in, c.cols_in)
     if c.op is not Op.LOAD:
         sizes += (c.rows_out, c.cols_out, c.kernel_rows, c.kernel_cols)
-        if c.stride_rows <= 0 or c.stride_cols <= 0 or c.pad_top < 0 or c.pad_left < 0:
-            refuse("stride or padding out of range")
-        if (c.rows_out - 1) * c.stride_rows - c.pad_top >= c.rows_in:
-            refuse("an output row lies wholly outside its input")
-        if (c.cols_out - 1) * c.stride_cols - c.pad_left >= c.cols_in:
-            refuse("an output column lies wholly outside its input")
-    if min(sizes) <= 0:
-        refuse(f"sizes {sizes}")
-    if c.op in (Op.CONV_FP, Op.CONV_BP, Op.CONV_WU) and c.m <= 0:
-        refuse(f"{c.m} output channels")
-    if c.op in (Op.POOL_FP, Op.POOL_BP):
-        return
-    narrow = input_lanes(c.n, lanes)
-    if c.lanes != lanes and (c.lanes != narrow or c.n > lanes or c.op is Op.CONV_BP):
-        refuse(f"{c.lanes} lanes for {c.n} channels at T = {lanes}")
-
-
-UPDATE_HYPERS = ("learning_rate", "momentum", "weight_decay")
-"""Order of the words that UPDATE reads at `aux`."""
+    positive = min(sizes) > 0
+    conditions = {
+        f"sizes {sizes}": positive,
+        "stride or padding out of range": min(c.stride_rows, c.stride_cols) > 0
+        and min(c.pad_top, c.pad_left) >= 0,
+        f"{c.m} output channels": c.m > 0 or not conv,
+        f"{c.groups} groups of {c.n} and {c.m} channels": c.groups == 1
+        or (conv and c.groups == c.n == c.m),
+        f"{c.lanes} lanes for {c.n} channels at T = {lanes}": c.lanes == lanes
+        or (narrow and may_be_narrow),
+        f"channels {c.axis}..{c.axis + c.n} of {c.m}": c.op not in (Op.CONCAT_FP, Op.CONCAT_BP)
+        or 0 <= c.axis <= c.m - c.n,
+        f"dropout rate {c.scalar}": c.op not in (Op.DROP_FP, Op.DROP_BP) or 0 <= c.scalar < 1,
+    }
+    if c.op is not Op.LOAD:
+        rows = (c.rows_out - 1) * c.stride_rows - c.pad_top
+        cols = (c.cols_out - 1) * c.stride_cols - c.pad_left
+        conditions["an output row lies wholly outside its input"] = rows < c.rows_in
+        conditions["an output column lies wholly outside its input"] = cols < c.cols_in
+    return conditions

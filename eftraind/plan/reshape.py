@@ -84,3 +84,18 @@ def pack_samples(x: npt.NDArray[Any], t: int) -> npt.NDArray[np.uint32]:
     else:
         packed = pack_map(x.transpose(0, 3, 1, 2), t, lanes)
     return packed.reshape(count, -1).view(np.uint32)
+
+
+def pack_depthwise(w: F32, t: int) -> F32:
+    """[channels, 1, kernel rows, kernel cols] -> [tiles, kernel rows, kernel cols, T]."""
+    m, _, kr, kc = w.shape
+    out = np.zeros((tiles(m, t) * t, kr, kc), dtype=np.float32)
+    out[:m] = w[:, 0]
+    return np.ascontiguousarray(out.reshape(-1, t, kr, kc).transpose(0, 2, 3, 1))
+
+
+def unpack_depthwise(packed: F32, m: int) -> F32:
+    """The inverse of `pack_depthwise`."""
+    count, kr, kc, t = packed.shape
+    w = packed.transpose(0, 3, 1, 2).reshape(count * t, 1, kr, kc)
+    return np.ascontiguousarray(w[:m])

@@ -6,10 +6,10 @@ pixels carry just enough lanes, a multiple of 4 (one 128-bit word), as in the EF
 This module moves no data.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from eftraind.errors import ProgramError
-from eftraind.isa import Command, Flag, Op, Slot
+from eftraind.isa import Command, Flag, Hyper, Op, Slot
 
 
 def tiles(channels: int, t: int) -> int:
@@ -52,21 +52,127 @@ def bias_words(m: int, t: int) -> int:
     return tiles(m, t) * t
 
 
-def _conv_words(c: Command, t: int) -> tuple[int, int, int]:
-    """Words of input maps, output maps and weights (with bias) of a convolution."""
+def conv_weight_words(c: Command, t: int) -> int:
+    """Words of a convolution's weights, without bias; depthwise has one lane per channel."""
+    if c.groups > 1:
+        return tiles(c.m, t) * c.kernel_rows * c.kernel_cols * t
+    return weight_words(c.m, c.n, c.kernel_rows, c.kernel_cols, c.lanes, t)
+
+
+def _maps(c: Command, t: int) -> tuple[int, int]:
+    """Words of the input and the output maps of a command, all images."""
     x = c.images * map_words(c.n, c.rows_in, c.cols_in, t, c.lanes)
-    y = c.images * map_words(c.m, c.rows_out, c.cols_out, t)
-    w = weight_words(c.m, c.n, c.kernel_rows, c.kernel_cols, c.lanes, t)
+    return x, c.images * map_words(c.m, c.rows_out, c.cols_out, t)
+
+
+def _conv(c: Command, t: int) -> dict[str, int]:
+    x, y = _maps(c, t)
+    w = conv_weight_words(c, t)
     if c.flags & Flag.BIAS:
         w += bias_words(c.m, t)
-    return x, y, w
+    if c.op is Op.CONV_FP:
+        return {"src": x, "weights": w, "dst": y}
+    if c.op is Op.CONV_BP:
+        return {"src": y, "weights": w, "dst": x, "aux": x if c.flags & Flag.MASK else 0}
+    return {"src": x, "aux": y, "dst": w}
 
 
-def _pool_words(c: Command, t: int) -> tuple[int, int]:
-    return (
-        c.images * map_words(c.n, c.rows_in, c.cols_in, t),
-        c.images * map_words(c.n, c.rows_out, c.cols_out, t),
-    )
+def _pool(c: Command, t: int) -> dict[str, int]:
+    x = c.images * map_words(c.n, c.rows_in, c.cols_in, t)
+    y = c.images * map_words(c.n, c.rows_out, c.cols_out, t)
+    if c.op in (Op.POOL_FP, Op.AVG_FP):
+        return {"src": x, "dst": y}
+    needs_x = c.op is Op.POOL_BP or c.flags & Flag.MASK
+    return {"src": y, "aux": x if needs_x else 0, "dst": x}
+
+
+def _norm(c: Command, t: int) -> dict[str, int]:
+    """Batch normalisation: maps of n channels, vectors of one lane a channel."""
+    x = c.images * map_words(c.n, c.rows_in, c.cols_in, t)
+    vector = bias_words(c.n, t)
+    if c.op is Op.BN_STAT:
+        named = c.dst.slot != Slot.NONE
+        source = 0 if c.flags & Flag.FROZEN else x
+        return {
+            "src": source,
+            "dst": 2 * vector if named else 0,
+            "extra": 2 * vector,
+            "aux": 1 if named else 0,
+        }
+    if c.op is Op.BN_FP:
+        return {"src": x, "weights": 2 * vector, "aux": 2 * vector, "dst": x}
+    if c.op is Op.BN_SUM:
+        return {
+            "src": x,
+            "aux": x,
+            "extra": 4 * vector,
+            "dst": 2 * vector if c.dst.slot != Slot.NONE else 0,
+        }
+    return {"src": x, "weights": 2 * vector, "aux": x, "extra": 4 * vector, "dst": x}
+
+
+def _pointwise(c: Command, t: int) -> dict[str, int]:
+    """Add, pass, concat, dropout."""
+    x = c.images * map_words(c.n, c.rows_in, c.cols_in, t)
+    whole = c.images * map_words(c.m, c.rows_in, c.cols_in, t)
+    masked = x if c.flags & Flag.MASK else 0
+    return {
+        Op.ADD_FP: {"src": x, "aux": x, "dst": x},
+        Op.BIAS_WU: {"src": x, "dst": bias_words(c.n, t)},
+        Op.PASS_BP: {"src": x, "aux": masked, "dst": x},
+        Op.CONCAT_FP: {"src": x, "dst": whole},
+        Op.CONCAT_BP: {"src": whole, "aux": masked, "dst": x},
+        Op.DROP_FP: {"src": x, "aux": 1, "dst": x},
+        Op.DROP_BP: {"src": x, "aux": masked, "extra": 1, "dst": x},
+    }[c.op]
+
+
+def _load(c: Command, t: int) -> dict[str, int]:
+    x = map_words(c.n, c.rows_in, c.cols_in, t, c.lanes)
+    sample = x // 4 if c.flags & Flag.U8 else x
+    vectors = 2 * tiles(c.n, t) * c.lanes
+    return {"src": sample, "weights": vectors, "dst": c.images * x, "aux": c.images}
+
+
+def _loss(c: Command, t: int) -> dict[str, int]:
+    logits = c.images * map_words(c.m, 1, 1, t)
+    weights = bias_words(c.m, t) + 1 if c.weights.slot != Slot.NONE else 0
+    return {
+        "src": logits,
+        "dst": logits,
+        "aux": c.images,
+        "extra": 2 * c.images,
+        "weights": weights,
+    }
+
+
+def _words(c: Command, t: int) -> dict[str, int]:
+    """Commands on plain words."""
+    if c.op is Op.NORM:
+        return {"src": c.count, "dst": 1}
+    if c.op is Op.COPY:
+        return {"src": c.count, "dst": c.count}
+    second = c.axis if c.flags & Flag.ADAM else 0
+    clips = 1 if c.weights.slot != Slot.NONE else 0
+    return {
+        "src": c.count,
+        "dst": c.count,
+        "extra": c.count + second,
+        "weights": clips,
+        "aux": int(Hyper.CORRECTION2) + 1,
+    }
+
+
+_FORMULAS: dict[Op, Callable[[Command, int], dict[str, int]]] = {
+    Op.LOAD: _load,
+    Op.LOSS: _loss,
+    **dict.fromkeys((Op.CONV_FP, Op.CONV_BP, Op.CONV_WU), _conv),
+    **dict.fromkeys((Op.POOL_FP, Op.POOL_BP, Op.AVG_FP, Op.AVG_BP), _pool),
+    **dict.fromkeys((Op.BN_STAT, Op.BN_FP, Op.BN_SUM, Op.BN_BP), _norm),
+    **dict.fromkeys((Op.ADD_FP, Op.PASS_BP, Op.CONCAT_FP, Op.CONCAT_BP), _pointwise),
+    **dict.fromkeys((Op.DROP_FP, Op.DROP_BP, Op.BIAS_WU), _pointwise),
+    **dict.fromkeys((Op.NORM, Op.UPDATE, Op.COPY), _words),
+}
 
 
 def extents(c: Command, t: int) -> dict[str, int]:
@@ -74,34 +180,10 @@ def extents(c: Command, t: int) -> dict[str, int]:
 
     Raises ProgramError for an operation without a formula: it never counts as zero.
     """
-    if c.op is Op.LOAD:
-        x = map_words(c.n, c.rows_in, c.cols_in, t, c.lanes)
-        sample = x // 4 if c.flags & Flag.U8 else x
-        scale_shift = 2 * tiles(c.n, t) * c.lanes
-        return {"src": sample, "weights": scale_shift, "dst": c.images * x, "aux": c.images}
-    if c.op is Op.CONV_FP:
-        x, y, w = _conv_words(c, t)
-        return {"src": x, "weights": w, "dst": y}
-    if c.op is Op.CONV_BP:
-        x, y, w = _conv_words(c, t)
-        return {"src": y, "weights": w, "dst": x, "aux": x if c.flags & Flag.MASK else 0}
-    if c.op is Op.CONV_WU:
-        x, y, w = _conv_words(c, t)
-        return {"src": x, "aux": y, "dst": w}
-    if c.op is Op.POOL_FP:
-        x, y = _pool_words(c, t)
-        return {"src": x, "dst": y}
-    if c.op is Op.POOL_BP:
-        x, y = _pool_words(c, t)
-        return {"src": y, "aux": x, "dst": x}
-    if c.op is Op.LOSS:
-        logits = c.images * map_words(c.m, 1, 1, t)
-        return {"src": logits, "dst": logits, "aux": c.images, "extra": 2 * c.images}
-    if c.op is Op.UPDATE:
-        return {"src": c.count, "dst": c.count, "extra": c.count, "aux": 3}
-    if c.op is Op.COPY:
-        return {"src": c.count, "dst": c.count}
-    raise ProgramError(f"no extent formula for {c.op!r}", remedy="extend plan.tiles.extents")
+    formula = _FORMULAS.get(c.op)
+    if formula is None:
+        raise ProgramError(f"no extent formula for {c.op!r}", remedy="extend plan.tiles")
+    return formula(c, t)
 
 
 def slot_needs(commands: Iterable[Command], t: int) -> dict[Slot, int]:
