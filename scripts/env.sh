@@ -58,15 +58,15 @@ compiles() {
     local box status
     box=$(mktemp -d)
     printf '#include <vector>\n#include <thread>\nint main() { return 0; }\n' >"$box/t.cpp"
-    # Unquoted on purpose: CXX may hold a command with arguments.
-    $1 -std=c++17 "$box/t.cpp" -o "$box/t" >/dev/null 2>&1 && status=0 || status=1
+    # CXX may hold a command with arguments.
+    eval "$1 -std=c++17 '$box/t.cpp' -o '$box/t'" >/dev/null 2>&1 && status=0 || status=1
     rm -rf "$box"
     return $status
 }
 
 # Sets CXX for the native engine's build.
 find_compiler() {
-    local compiler
+    local compiler zig
     for compiler in ${CXX:+"$CXX"} c++ g++ clang++; do
         if compiles "$compiler"; then
             export CXX=$compiler
@@ -75,7 +75,10 @@ find_compiler() {
     done
     say "no working C++ compiler found (tried ${CXX:+$CXX, }c++, g++, clang++): using zig c++ from PyPI"
     pip_install ziglang
-    export CXX="$venv/bin/python -m ziglang c++"
+    # By its path: `python -m ziglang` finds nothing inside pip's isolated build environment.
+    zig=$("$venv/bin/python" -c 'import os, ziglang; print(os.path.dirname(ziglang.__file__))')/zig
+    CXX="$(printf %q "$zig") c++"
+    export CXX
     compiles "$CXX" || die "zig c++ does not work here; try: sudo apt-get install g++"
 }
 

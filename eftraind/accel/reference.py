@@ -167,8 +167,10 @@ class ReferenceDevice(HostDevice):
         rate, momentum, decay = (float(value) for value in self._words(c.aux, 3))
         with np.errstate(over="ignore", invalid="ignore"):
             new_w, new_v = ops.sgd(w, self._words(c.src, c.count), v, rate, momentum, decay)
+        if not (np.isfinite(new_w).all() and np.isfinite(new_v).all()):
+            return Status.NONFINITE
         w[:], v[:] = new_w, new_v
-        return Status.OK if np.isfinite(new_w).all() else Status.NONFINITE
+        return Status.OK
 
     def _copy(self, c: Command) -> Status:
         self._words(c.dst, c.count)[:] = self._words(c.src, c.count)

@@ -6,6 +6,7 @@ here, and nothing here waits for anything but the poller.
 """
 
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -186,6 +187,7 @@ class Front:
             meter = PowerMeter(rails, self._clock)
             sampler = PowerSampler(meter, config.power.interval_s, self._show_power)
             self._stack.callback(sampler.close)
+        self._writable = True
         self._messages = self.metrics.counter("messages_total")
 
     # the loop
@@ -240,6 +242,9 @@ class Front:
         if self.log.tick():
             self.clients.recover(self.log.last_seqs)
         self.log.show(self.session.consumed_seq)
+        if self.log.writable != self._writable:
+            self._writable = self.log.writable
+            self.publish("alarm", {"condition": "journal_writable", "holds": self._writable})
         if self.session.up:
             lag = self.log.durable_seq - self.session.fetched_seq
             self.metrics.gauge("engine_lag_records").set(max(0, lag))
@@ -409,6 +414,7 @@ def run(config: Config, *, heartbeat_fd: int | None = None, clock: Clock | None 
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     front = Front(config, clock=clock, ops=FileOps(), heart=heart)
     try:
+        gc.freeze()  # what start-up made stays; no collection need walk it again
         log.info("front listens on %s", ", ".join(config.listen_endpoints))
         while not stopping and not heart.orphaned:
             front.turn()

@@ -26,7 +26,7 @@ from eftraind.metrics import Metrics
 from eftraind.service.ingest import Outcome, Submission
 from eftraind.store.group import Busy, GroupCommit, Result
 from eftraind.store.journal import Journal
-from eftraind.store.layout import PREAMBLE
+from eftraind.store.layout import BLOCK, PREAMBLE
 from eftraind.wire import Put
 from eftraind.wire_records import (
     decode_producers,
@@ -67,6 +67,7 @@ class SampleLog:
         self._group: GroupCommit | None = None
         self._blocked: tuple[EftraindError, float] | None = None
         self._retry_at_s = 0.0
+        self._room_bytes = 0
         self._seen: dict[str, float] = {}
         self.undecodable = 0
         self.fatal: EftraindError | None = None
@@ -136,13 +137,7 @@ class SampleLog:
         self._check_blocked()
         if self._journal is None or self._group is None:
             raise WireError("there is no journal", code="read_only")
-        reserve_bytes = self._config.journal.segment_bytes // 2
-        waiting_bytes = self._group.stats.waiting_bytes
-        if self._journal.free_bytes < waiting_bytes + put.nbytes + reserve_bytes:
-            raise JournalFull(
-                f"the journal's {self._journal.size_bytes} bytes hold samples not yet consumed",
-                remedy="wait for the engine, or raise journal.size_bytes",
-            )
+        self._check_room(self._journal, self._group, put.nbytes)
         try:
             parts = encode_put_record(submission.producer.name, put)
             self._group.submit(parts, submission, submission.producer.name)
@@ -151,12 +146,29 @@ class SampleLog:
         except StorageError as error:
             raise _for_client(error) from error
 
+    def _check_room(self, journal: Journal, group: GroupCommit, nbytes: int) -> None:
+        """Refuse before queueing what would not fit: nothing then has to be taken back.
+
+        The ring is asked only when the estimate runs out, for asking walks all of its segments.
+        Half a segment is kept for the tails that no record fits into.
+        """
+        if self._room_bytes < nbytes:
+            reserve_bytes = self._config.journal.segment_bytes // 2
+            waiting_bytes = group.stats.waiting_bytes
+            self._room_bytes = journal.free_bytes - waiting_bytes - reserve_bytes
+        if self._room_bytes < nbytes:
+            raise JournalFull(
+                f"the journal's {journal.size_bytes} bytes hold samples not yet consumed",
+                remedy="wait for the engine, or raise journal.size_bytes",
+            )
+        self._room_bytes -= nbytes + BLOCK
+
     def _check_blocked(self) -> None:
         if self._blocked is not None:
             error, until_s = self._blocked
             if self._clock.monotonic_s() < until_s:
                 raise _for_client(error)
-            self._blocked = None
+            # Operations may try again until `take_outcomes` hears whether the disk took them.
 
     def readmit(self, producer: str) -> None:
         """Take this producer's operations again: none is on its way any more."""
@@ -168,7 +180,9 @@ class SampleLog:
         outcomes = []
         while self._outcomes:
             outcome = self._outcomes.popleft()
-            if outcome.error is not None:
+            if outcome.error is None:
+                self._blocked = None
+            else:
                 if not isinstance(outcome.error, (JournalFull, RecordTooLarge)):
                     self._blocked = (outcome.error, self._clock.monotonic_s() + RETRY_S)
                 outcome = Outcome(outcome.submission, _for_client(outcome.error))
@@ -226,12 +240,11 @@ class SampleLog:
     def show(self, consumed_seq: int) -> None:
         """Bring the journal's metrics up to date."""
         gauge = self._metrics.gauge
-        blocked = self._blocked is not None
         if self._journal is None:
             gauge("journal_read_only").set(1)
             return
         stats = self._journal.stats
-        gauge("journal_read_only").set(1 if stats.read_only or blocked else 0)
+        gauge("journal_read_only").set(0 if self.writable else 1)
         gauge("journal_limit_bytes").set(stats.limit_bytes)
         gauge("journal_used_bytes").set(stats.limit_bytes - stats.free_bytes)
         kept_seq = max(consumed_seq, self._journal.first_seq - 1)
@@ -245,6 +258,12 @@ class SampleLog:
             self._metrics.counter(name).inc(value - self._seen.get(name, 0))
             self._seen[name] = value
 
+    @property
+    def writable(self) -> bool:
+        """Samples are taken, as far as the disk is concerned."""
+        journal = self._journal
+        return journal is not None and self._blocked is None and not journal.read_only
+
     def status(self) -> dict[str, Any]:
         """Figures for `eftraind status`."""
         if self._journal is None:
@@ -253,7 +272,7 @@ class SampleLog:
         stats = self._journal.stats
         return {
             "open": True,
-            "writable": self._blocked is None and not stats.read_only,
+            "writable": self.writable,
             "reason": str(self._blocked[0]) if self._blocked else "",
             "first_seq": self._journal.first_seq,
             "durable_seq": self._journal.durable_seq,

@@ -96,6 +96,77 @@ def test_kill_9_of_front_in_a_loop_loses_and_doubles_nothing(daemon: Make) -> No
     assert found == [("cam", n + 1, n % 10, n) for n in range(pushed)]
 
 
+def test_kill_9_of_front_and_engine_in_turn_under_load(daemon: Make) -> None:
+    """The whole daemon, real engine: all samples once, every question answered, still serving."""
+    whole = daemon(
+        "run",
+        device={"kind": "cpu"},
+        journal={"size_bytes": 64 << 20, "segment_bytes": 4 << 20},
+    )
+    until("the engine", lambda: whole.ready()["engine"]["up"], 60.0)
+    stop = threading.Event()
+    pushed = answered = 0
+    failures: list[Exception] = []
+    with (
+        Client(whole.endpoint, producer="cam", max_pending_bytes=1 << 20) as client,
+        Client(whole.endpoint) as asker,
+    ):
+
+        def stream() -> None:
+            nonlocal pushed
+            while not stop.wait(0.004):
+                client.push_batch(marked(pushed, 16), np.arange(pushed, pushed + 16) % 10)
+                pushed += 16
+
+        def ask() -> None:
+            nonlocal answered
+            while not stop.wait(0.002):
+                try:
+                    asker.infer(images(1)[0], timeout_s=30)
+                except Exception as error:
+                    failures.append(error)
+                answered += 1
+
+        threads = [threading.Thread(target=work) for work in (stream, ask)]
+        for thread in threads:
+            thread.start()
+        for name in ("front", "engine", "engine", "front"):
+            before, asked = client.stats().durable, answered
+            until(
+                "progress",
+                lambda b=before, a=asked: client.stats().durable > b + 200 and answered > a + 20,
+                60.0,
+            )
+            os.kill(child_pid(whole, name), signal.SIGKILL)
+        asked = answered
+        until("answers", lambda: answered > asked + 20, 60.0)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        client.flush(timeout_s=60)
+        assert client.stats().durable == pushed
+        assert not failures
+    assert whole.stop() == 0
+    assert journalled(whole) == [("cam", n + 1, n % 10, n) for n in range(pushed)]
+
+
+def child_pid(whole: Daemon, name: str) -> int:
+    """The process of this name that the daemon has running, once it has."""
+
+    def found() -> int:
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rpartition(")")[2].split()
+                words = (path.parent / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if int(fields[1]) == whole.process.pid and name.encode() in words:
+                return int(path.parent.name)
+        return 0
+
+    return until(f"a running {name}", found)
+
+
 def test_what_was_durable_at_the_kill_is_there(daemon: Make) -> None:
     """Nothing is resent after the kill: only what was on disk counts."""
     front = daemon("front", journal={"commit_s": 0.001})

@@ -25,7 +25,14 @@ COMMON = (
     "-std=c++17 -O3 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -fno-math-errno"
     " -fno-trapping-math -ffp-contract=fast -pthread -Wall -Wextra"
 ).split()
-SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
+# One set, for any machine: compiling all of them with checks takes minutes.
+SANITIZE = [
+    "-DEFT_PORTABLE",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-g",
+    "-O1",
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,9 @@ AVX512 = (*AVX2, "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw")
 NEON32 = ("-mfpu=neon-vfpv4", "-funsafe-math-optimizations")
 
 
+PORTABLE = InstructionSet("portable", 8, 8)
+
+
 def instruction_sets(machine: str) -> list[InstructionSet]:
     """The sets compiled for a machine (as `platform.machine` names it)."""
     machine = machine.lower()
@@ -65,7 +75,7 @@ def instruction_sets(machine: str) -> list[InstructionSet]:
         return [InstructionSet("neon", 4, 16)]
     if machine.startswith("armv7"):
         return [InstructionSet("neon", 4, 8, NEON32)]
-    return [InstructionSet("portable", 4, 8)]
+    return [PORTABLE]
 
 
 def find_compiler(environment: Mapping[str, str] = os.environ) -> list[str] | None:
@@ -87,9 +97,15 @@ def _run(arguments: list[str]) -> None:
         raise RuntimeError(f"{shlex.join(arguments)} failed:\n{done.stdout}{done.stderr}")
 
 
-def build(target: Path, *, machine: str = "", sanitize: bool = False) -> list[str]:
+def build(
+    target: Path,
+    *,
+    machine: str = "",
+    sanitize: bool = False,
+    environment: Mapping[str, str] = os.environ,
+) -> list[str]:
     """Compile the library to `target`; returns the compiler's command."""
-    compiler = find_compiler()
+    compiler = find_compiler(environment)
     if compiler is None:
         raise RuntimeError("no C++ compiler: install g++ or clang++, or `pip install ziglang`")
     common = [*compiler, *COMMON, *(SANITIZE if sanitize else [])]
@@ -98,7 +114,8 @@ def build(target: Path, *, machine: str = "", sanitize: bool = False) -> list[st
         jobs = []
         for source in ("engine", "team"):
             jobs.append([*common, "-c", str(HERE / f"{source}.cpp"), "-o", f"{scratch}/{source}.o"])
-        for one in instruction_sets(machine or platform.machine()):
+        sets = [PORTABLE] if sanitize else instruction_sets(machine or platform.machine())
+        for one in sets:
             output = f"{scratch}/{one.name}.o"
             jobs.append([*common, *one.arguments(), "-c", str(HERE / "kernels.cpp"), "-o", output])
         with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -11,17 +11,20 @@
 #include "task.hpp"
 #include "team.hpp"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(EFT_PORTABLE)
+#define EFT_X86
 #include <cpuid.h>
+#elif defined(__ARM_NEON) && !defined(EFT_PORTABLE)
+#define EFT_NEON
 #endif
 
 #define EFT_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace eft {
 
-#if defined(__x86_64__)
+#if defined(EFT_X86)
 extern const Kernels avx512, avx2, sse2;
-#elif defined(__ARM_NEON)
+#elif defined(EFT_NEON)
 extern const Kernels neon;
 #else
 extern const Kernels portable;
@@ -29,7 +32,7 @@ extern const Kernels portable;
 
 namespace {
 
-#if defined(__x86_64__)
+#if defined(EFT_X86)
 uint64_t saved_registers() {
   uint32_t low, high;
   asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -56,12 +59,12 @@ struct Sets {
   const Kernels* list[4] = {};
   Sets() {
     int count = 0;
-#if defined(__x86_64__)
+#if defined(EFT_X86)
     const Machine machine;
     if (machine.avx512) list[count++] = &avx512;
     if (machine.avx2) list[count++] = &avx2;
     list[count++] = &sse2;
-#elif defined(__ARM_NEON)
+#elif defined(EFT_NEON)
     list[count++] = &neon;
 #else
     list[count++] = &portable;

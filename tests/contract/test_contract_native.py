@@ -1,0 +1,160 @@
+"""What is the native device's own: generated header, thread counts, missing library, sanitizers."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from contract_rig import Case, Window, prepare, run
+
+from eftraind import isa
+from eftraind.accel import cpu
+from eftraind.accel.cpu import CpuDevice, available_lanes, open_library
+from eftraind.accel.native import build
+from eftraind.errors import DeviceError, DeviceUnavailable, ProgramError
+from eftraind.isa import Flag, Op
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_header_is_generated_from_the_declaration() -> None:
+    assert (build.HERE / "isa.h").read_text() == isa.c_header()
+
+
+def wide_cases(t: int) -> list[Case]:
+    """Commands large enough to be shared among threads in several parts."""
+    rng = np.random.default_rng(5)
+    cases = []
+    for window in (
+        Window(3, 16, 3, 32, 32, (3, 3), (1, 1), (1, 1), 4),
+        Window(1, 24, 20, 32, 32, (3, 3), (1, 1), (1, 1)),
+        Window(5, 40, 33, 8, 8, (3, 3), (1, 1), (1, 1)),
+        Window(1, 200, 40, 4, 4, (4, 4)),
+    ):
+        x, y = window.x(rng, t), window.y(rng, t)
+        w = window.weights(rng, t, bias=True)
+        operands = {"src": x, "weights": w, "dst": y}
+        cases.append(Case(window.command(Op.CONV_FP, Flag.BIAS, t), operands))
+        operands = {"src": x, "aux": y, "dst": w}
+        flags = Flag.BIAS | Flag.ACCUMULATE
+        cases.append(Case(window.command(Op.CONV_WU, flags, t), operands))
+        if window.lanes == 0:
+            operands = {"src": y, "weights": w, "dst": x}
+            cases.append(Case(window.command(Op.CONV_BP, Flag.NONE, t), operands))
+    return cases
+
+
+@pytest.mark.parametrize("lanes", available_lanes())
+def test_results_do_not_depend_on_the_number_of_threads(lanes: int) -> None:
+    for case in wide_cases(lanes):
+        one = CpuDevice(threads=1, lanes=lanes)
+        expected = run(one, case)["dst"]
+        one.close()
+        for threads in (2, 3, 5):
+            device = CpuDevice(threads=threads, lanes=lanes)
+            assert device.capabilities.threads == threads
+            for _ in range(3):
+                np.testing.assert_array_equal(run(device, case)["dst"], expected)
+            device.close()
+
+
+def test_threads_sleep_and_wake() -> None:
+    """Longer than a thread spins; one wake-up missed would hang."""
+    device = CpuDevice(threads=3)
+    case = wide_cases(device.capabilities.lanes)[0]
+    handle = prepare(device, case)
+    idle = threading.Event()
+    for _ in range(50):
+        device.run(handle, 0, 1)
+        idle.wait(0.0005)
+    device.close()
+
+
+def test_capabilities() -> None:
+    device = CpuDevice(threads=2)
+    found = device.capabilities
+    assert (found.name, found.lanes) == ("cpu", available_lanes()[0])
+    assert found.isa_digest == isa.digest() and found.detail and found.ops == frozenset(Op)
+    device.close()
+
+
+def test_closed_device_is_refused_and_closes_twice() -> None:
+    device = CpuDevice(threads=1)
+    handle = prepare(device, wide_cases(device.capabilities.lanes)[0])
+    device.close()
+    device.close()
+    with pytest.raises((DeviceError, ProgramError), match="closed|names no buffer"):
+        device.run(handle, 0, 1)
+
+
+def test_missing_library_names_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(DeviceUnavailable, match=r"native\.build"):
+        open_library(tmp_path / "libeftraind.so")
+
+
+def test_library_of_another_command_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "digest", lambda: 1)
+    with pytest.raises(DeviceUnavailable, match="command set"):
+        CpuDevice()
+
+
+def test_unknown_tile_width_is_refused() -> None:
+    with pytest.raises(DeviceUnavailable, match="T = 5"):
+        CpuDevice(lanes=5)
+
+
+SANITIZED = """
+import sys
+sys.path[:0] = [{root!r}, {here!r}]
+from pathlib import Path
+import numpy as np
+from contract_rig import Window, run
+from eftraind.accel.cpu import CpuDevice, available_lanes
+from test_contract_conv import LISTED, fitted
+from test_contract_native import wide_cases
+from eftraind.isa import Flag, Op
+from contract_rig import Case
+library = Path({library!r})
+rng = np.random.default_rng(0)
+for t in available_lanes(library):
+    device = CpuDevice(2, t, library=library)
+    for window in LISTED:
+        w = fitted(window, t)
+        x, y, k = w.x(rng, t), w.y(rng, t), w.weights(rng, t, bias=True)
+        run(device, Case(w.command(Op.CONV_FP, Flag.BIAS, t), dict(src=x, weights=k, dst=y)))
+        run(device, Case(w.command(Op.CONV_WU, Flag.BIAS, t), dict(src=x, aux=y, dst=k)))
+        if w.lanes in (0, t):
+            operands = dict(src=y, weights=k, dst=x, aux=x)
+            run(device, Case(w.command(Op.CONV_BP, Flag.MASK, t), operands))
+    device.close()
+print("clean")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_no_access_outside_buffers_and_no_undefined_behaviour(tmp_path: Path) -> None:
+    """The listed convolutions under AddressSanitizer and UndefinedBehaviorSanitizer."""
+    runtime = ""
+    if sys.platform == "linux" and shutil.which("g++"):
+        command = ["g++", "-print-file-name=libasan.so"]
+        runtime = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    if not os.path.isabs(runtime):
+        pytest.skip("g++ with libasan is not installed")
+    library = tmp_path / build.LIBRARY
+    build.build(library, sanitize=True, environment={"CXX": "g++"})
+    script = SANITIZED.format(root=str(ROOT), here=str(Path(__file__).parent), library=str(library))
+    environment = {**os.environ, "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0 and "clean" in done.stdout, done.stderr[-4000:]

@@ -1,0 +1,166 @@
+"""A bad program or bad data gets the right typed error and touches nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from contract_rig import SLOTS, Case, Kind, Window, image_of, noise, prepare, program_of
+
+from eftraind.errors import NonFiniteError, ProgramError
+from eftraind.isa import Command, Flag, Op, Operand
+from eftraind.plan.reshape import pack_map, pack_samples, pack_vector
+
+WINDOW = Window(2, 5, 6, 7, 9, (3, 3), (1, 1), (1, 1))
+
+
+def forward_case(t: int) -> Case:
+    rng = np.random.default_rng(0)
+    operands = {
+        "src": WINDOW.x(rng, t),
+        "weights": WINDOW.weights(rng, t, bias=True),
+        "dst": WINDOW.y(rng, t),
+    }
+    return Case(WINDOW.command(Op.CONV_FP, Flag.BIAS, t), operands)
+
+
+def loss_case(t: int, labels: list[int]) -> Case:
+    rng = np.random.default_rng(0)
+    logits = pack_map(noise(rng, len(labels), 10, 1, 1), t)
+    operands = {
+        "src": logits,
+        "dst": noise(rng, logits.size),
+        "aux": np.array(labels, dtype=np.int32),
+        "extra": np.zeros(2 * len(labels), dtype=np.float32),
+    }
+    return Case(Command(Op.LOSS, images=len(labels), m=10, count=len(labels)), operands)
+
+
+def load_case(t: int, index: list[int]) -> Case:
+    rng = np.random.default_rng(0)
+    samples = pack_samples(rng.integers(0, 256, (3, 4, 4, 4)).astype(np.uint8), t)
+    ones = pack_vector(np.ones(4, np.float32), t, 4)
+    operands = {
+        "src": samples,
+        "weights": np.concatenate([ones, ones]),
+        "dst": noise(rng, len(index) * 64),
+        "aux": np.array(index, dtype=np.int32),
+    }
+    command = Command(Op.LOAD, Flag.U8, images=len(index), n=4, rows_in=4, cols_in=4, lanes=4)
+    return Case(command, operands)
+
+
+def update_case(gradient: float, weight: float = 1.0, rate: float = 0.1) -> Case:
+    g, w = np.ones(40, np.float32), np.ones(40, np.float32)
+    g[33], w[37] = gradient, weight
+    operands = {"src": g, "dst": w, "extra": np.ones(40, np.float32)}
+    operands["aux"] = np.array([rate, 0.9, 0.0], dtype=np.float32)
+    return Case(Command(Op.UPDATE, count=40), operands)
+
+
+def refused(kind: Kind, case: Case, error: type[Exception]) -> str:
+    """The error's text, after a look at every word of memory."""
+    device = kind.open()
+    try:
+        handle = prepare(device, case)
+        before = image_of(device, case)
+        with pytest.raises(error) as caught:
+            device.run(handle, 0, 1)
+        for name, words in image_of(device, case).items():
+            np.testing.assert_array_equal(words, before[name], err_msg=name)
+    finally:
+        device.close()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("label", [-1, 10, 2**31 - 1])
+def test_label_out_of_range(kind: Kind, label: int) -> None:
+    text = refused(kind, loss_case(kind.lanes, [1, 2, label, 3]), ProgramError)
+    assert "LOSS" in text and "OUT_OF_RANGE" in text
+
+
+@pytest.mark.parametrize("index", [-1, 100, 2**31 - 1])
+def test_sample_index_out_of_range(kind: Kind, index: int) -> None:
+    text = refused(kind, load_case(kind.lanes, [0, 1, index]), ProgramError)
+    assert "LOAD" in text and "OUT_OF_RANGE" in text
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_not_finite(kind: Kind, value: float) -> None:
+    case = loss_case(kind.lanes, [1, 2, 3])
+    case.operands["src"][1, 0, 0, 0, 2] = value
+    assert "LOSS" in refused(kind, case, NonFiniteError)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        update_case(np.nan),
+        update_case(np.inf),
+        update_case(1.0, np.nan),
+        update_case(3e38, rate=9.0),
+    ],
+    ids=["nan-gradient", "inf-gradient", "nan-weight", "overflow"],
+)
+def test_update_not_finite(kind: Kind, case: Case) -> None:
+    text = refused(kind, case, NonFiniteError)
+    assert "UPDATE" in text and "learning_rate" in text
+
+
+def test_program_for_another_tile_width(kind: Kind) -> None:
+    device = kind.open()
+    case = forward_case(kind.lanes)
+    with pytest.raises(ProgramError, match="T = "):
+        device.load(program_of([case.placed()], 2 * kind.lanes))
+    device.close()
+
+
+@pytest.mark.parametrize("operand", ["src", "weights", "dst"])
+def test_offset_beyond_the_buffer(kind: Kind, operand: str) -> None:
+    device = kind.open()
+    case = forward_case(kind.lanes)
+    prepare(device, case)
+    before = image_of(device, case)
+    beyond = replace(case.placed(), **{operand: Operand(SLOTS[operand], 10**6)})
+    handle = device.load(program_of([beyond], kind.lanes))
+    with pytest.raises(ProgramError, match="needs"):
+        device.run(handle, 0, 1)
+    for name, words in image_of(device, case).items():
+        np.testing.assert_array_equal(words, before[name])
+    device.close()
+
+
+def test_slot_without_buffer(kind: Kind) -> None:
+    device = kind.open()
+    handle = device.load(program_of([forward_case(kind.lanes).placed()], kind.lanes))
+    with pytest.raises(ProgramError, match="names no buffer"):
+        device.run(handle, 0, 1)
+    device.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"images": 0}, {"m": 0}, {"n": -1}, {"stride_rows": 0}, {"pad_left": -1}, {"lanes": 3}],
+    ids=str,
+)
+def test_impossible_commands_are_not_loaded(kind: Kind, change: dict[str, int]) -> None:
+    device = kind.open()
+    command = replace(forward_case(kind.lanes).placed(), **change)
+    with pytest.raises(ProgramError, match="CONV_FP"):
+        device.load(program_of([command], kind.lanes))
+    device.close()
+
+
+def test_commands_after_the_failing_one_do_not_run(kind: Kind) -> None:
+    device = kind.open()
+    case = loss_case(kind.lanes, [1, -1])
+    prepare(device, case)
+    before = image_of(device, case)
+    copy = Command(Op.COPY, count=8, src=case.placed().src, dst=case.placed().dst)
+    handle = device.load(program_of([case.placed(), copy], kind.lanes))
+    with pytest.raises(ProgramError, match="LOSS"):
+        device.run(handle, 0, 2)
+    np.testing.assert_array_equal(image_of(device, case)["dst"], before["dst"])
+    device.run(handle, 1, 1)  # and the device still works
+    after = image_of(device, case)["dst"]
+    assert (after != before["dst"]).any()
+    device.close()
