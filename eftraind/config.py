@@ -59,15 +59,25 @@ class DeviceConfig:
     kind: str = _option(
         "cpu", "cpu: native SIMD code; reference: slow numpy", choices=("cpu", "reference")
     )
-    threads: int = _option(0, "threads of the cpu device; 0: one core fewer than the machine has, "
-                              "at least 1", low=0, high=1024)
+    threads: int = _option(
+        0,
+        "threads of the cpu device; 0: one core fewer than the machine has, at least 1",
+        low=0,
+        high=1024,
+    )
     chunk: int = _option(
-        8, "images that pass through all layers together in a training step; halved at start until "
-           "the longest command fits `slice_s`", low=1, high=1024
+        8,
+        "images that pass through all layers together in a training step; halved at start until "
+        "the longest command fits `slice_s`",
+        low=1,
+        high=1024,
     )
     slice_s: float = _option(
-        0.002, "aim for the longest uninterrupted piece of training, in seconds: an inference "
-               "waits at most about this long", low=1e-4, high=10.0
+        0.002,
+        "aim for the longest uninterrupted piece of training, in seconds: an inference "
+        "waits at most about this long",
+        low=1e-4,
+        high=10.0,
     )
 
 
@@ -80,8 +90,10 @@ class IngestConfig:
         2 * MIB, "largest message body; longer ones cut the connection", low=4096, high=2**30
     )
     queue_bytes: int = _option(
-        64 * MIB, "bytes of all clients together that wait for the disk; beyond it: error `busy`",
-        low=4096, high=2**36
+        64 * MIB,
+        "bytes of all clients together that wait for the disk; beyond it: error `busy`",
+        low=4096,
+        high=2**36,
     )
     max_clients: int = _option(64, "connections served at a time", low=1, high=65536)
     max_producers: int = _option(
@@ -92,8 +104,10 @@ class IngestConfig:
 @dataclass(frozen=True)
 class JournalConfig:
     size_bytes: int = _option(
-        256 * MIB, "size of the ring on disk, written in full at first start",
-        low=131072, high=2**40
+        256 * MIB,
+        "size of the ring on disk, written in full at first start",
+        low=131072,
+        high=2**40,
     )
     segment_bytes: int = _option(
         16 * MIB, "size of one file of the ring, a multiple of 4096", low=32768, high=2**30
@@ -109,7 +123,8 @@ class JournalConfig:
 @dataclass(frozen=True)
 class ReplayConfig:
     policy: str = _option(
-        "balanced", "what is kept: equal shares per class, a uniform sample, or only the newest",
+        "balanced",
+        "what is kept: equal shares per class, a uniform sample, or only the newest",
         choices=("balanced", "uniform", "fresh"),
     )
     capacity: int = _option(10_000, "samples kept in memory", low=1, high=2**31)
@@ -135,8 +150,10 @@ class TrainConfig:
     momentum: float = _option(0.9, "momentum of SGD", low=0.0, high=0.9999)
     weight_decay: float = _option(1e-4, "L2 penalty", low=0.0, high=1.0)
     max_lag_samples: int = _option(
-        4096, "samples training may fall behind before older ones are only stored, not trained on",
-        low=1, high=2**31
+        4096,
+        "samples training may fall behind before older ones are only stored, not trained on",
+        low=1,
+        high=2**31,
     )
 
 
@@ -161,12 +178,16 @@ class GateConfig:
         200, "labelled samples the reported accuracies are averaged over", low=1, high=2**31
     )
     max_norm_ratio: float = _option(
-        4.0, "a candidate whose weight norm grew by more than this factor is rejected",
-        low=1.0, high=1e6
+        4.0,
+        "a candidate whose weight norm grew by more than this factor is rejected",
+        low=1.0,
+        high=1e6,
     )
     min_class_share: float = _option(
-        0.1, "a candidate that predicts a class less often than this share of its labels is "
-             "rejected", low=0.0, high=1.0
+        0.1,
+        "a candidate that predicts a class less often than this share of its labels is rejected",
+        low=0.0,
+        high=1.0,
     )
 
 
@@ -178,8 +199,8 @@ class CheckpointConfig:
 @dataclass(frozen=True)
 class MetricsConfig:
     listen: str | None = _option(
-        "127.0.0.1:9464", "host:port of the Prometheus endpoint; port 0 takes a free one, "
-                          "null switches it off"
+        "127.0.0.1:9464",
+        "host:port of the Prometheus endpoint; port 0 takes a free one, null switches it off",
     )
 
 
@@ -192,8 +213,10 @@ class PowerConfig:
 @dataclass(frozen=True)
 class SuperviseConfig:
     engine_deadline_s: float = _option(
-        10.0, "a process that shows no progress for this many seconds is killed and restarted",
-        low=0.2, high=3600.0
+        10.0,
+        "a process that shows no progress for this many seconds is killed and restarted",
+        low=0.2,
+        high=3600.0,
     )
     restart_delay_s: float = _option(
         1.0, "seconds between the end of a process and its restart", low=0.0, high=3600.0
@@ -386,20 +409,21 @@ def _check_together(config: Config) -> None:
         _check_endpoint(name, endpoint)
     ingest, journal = config.ingest, config.journal
     conditions = {
-        "journal.segment_bytes must be a multiple of 4096":
-            journal.segment_bytes % 4096 == 0,
-        "journal.size_bytes must hold at least 4 segments of journal.segment_bytes":
-            journal.size_bytes >= 4 * journal.segment_bytes,
-        "ingest.max_message_bytes must fit into half of journal.segment_bytes":
-            ingest.max_message_bytes + RECORD_OVERHEAD_BYTES <= journal.segment_bytes // 2,
-        "ingest.window_bytes must be at least ingest.max_message_bytes":
-            ingest.window_bytes >= ingest.max_message_bytes,
-        "ingest.queue_bytes must be at least twice ingest.max_message_bytes":
-            ingest.queue_bytes >= 2 * ingest.max_message_bytes,
-        f"ingest.max_producers x {PRODUCER_BYTES} must fit into a quarter of journal.segment_bytes":
-            ingest.max_producers * PRODUCER_BYTES <= journal.segment_bytes // 4,
-        "gate.max_samples must be at least gate.min_samples":
-            config.gate.max_samples >= config.gate.min_samples,
+        "journal.segment_bytes must be a multiple of 4096": journal.segment_bytes % 4096 == 0,
+        "journal.size_bytes must hold at least 4 segments of journal.segment_bytes": journal.size_bytes
+        >= 4 * journal.segment_bytes,
+        "ingest.max_message_bytes must fit into half of journal.segment_bytes": ingest.max_message_bytes
+        + RECORD_OVERHEAD_BYTES
+        <= journal.segment_bytes // 2,
+        "ingest.window_bytes must be at least ingest.max_message_bytes": ingest.window_bytes
+        >= ingest.max_message_bytes,
+        "ingest.queue_bytes must be at least twice ingest.max_message_bytes": ingest.queue_bytes
+        >= 2 * ingest.max_message_bytes,
+        f"ingest.max_producers x {PRODUCER_BYTES} must fit into a quarter of journal.segment_bytes": ingest.max_producers
+        * PRODUCER_BYTES
+        <= journal.segment_bytes // 4,
+        "gate.max_samples must be at least gate.min_samples": config.gate.max_samples
+        >= config.gate.min_samples,
     }
     for condition, holds in conditions.items():
         if not holds:
@@ -422,7 +446,9 @@ def _check_endpoint(name: str, endpoint: str) -> None:
             )
         return
     if transport != "tcp" or not separator:
-        raise ConfigError(f"{name} is {endpoint}", remedy="write ipc://PATH or tcp://127.0.0.1:PORT")
+        raise ConfigError(
+            f"{name} is {endpoint}", remedy="write ipc://PATH or tcp://127.0.0.1:PORT"
+        )
     host, _, port = address.rpartition(":")
     if not _is_loopback(host):
         raise ConfigError(

@@ -254,12 +254,11 @@ def decode(words: npt.NDArray[np.int32]) -> Command:
 
 @dataclass(frozen=True)
 class Program:
-    """Commands compiled for one T, cut into slices (first command, number of commands)."""
+    """Commands compiled for one T; whoever runs it says how many at a time."""
 
     name: str
     lanes: int
     commands: tuple[Command, ...]
-    slices: tuple[tuple[int, int], ...]
     need_words: Mapping[Slot, int]
     layer_names: tuple[str, ...]
 

@@ -33,6 +33,7 @@ from eftraind.fsio import FileOps
 from eftraind.graph import Graph
 from eftraind.metrics import Metrics
 from eftraind.params import F32
+from eftraind.plan.lower import Plan
 from eftraind.store.checkpoint import CheckpointStore, Generation
 from eftraind.store.pending import Pending
 from eftraind.store.replay import Replay
@@ -128,8 +129,7 @@ def boot(
         open_device(config.device.kind, config.device.threads),
         graph,
         metrics,
-        batch=config.train.batch,
-        chunk=config.device.chunk,
+        plan=Plan(config.train.batch, min(config.device.chunk, config.train.batch)),
         pool_rows=replay.rows,
         slice_s=config.device.slice_s,
     )

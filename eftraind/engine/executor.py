@@ -5,7 +5,8 @@ that whoever calls can put inference between two slices. It decides neither what
 to serve.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ import numpy.typing as npt
 from eftraind.accel.device import Device
 from eftraind.errors import DeviceError
 from eftraind.graph import Graph
-from eftraind.isa import Command, Op, Operand, Program, Slot
+from eftraind.isa import Command, Hyper, Op, Operand, Program, Slot
 from eftraind.metrics import Metrics
 from eftraind.params import F32, Params
 from eftraind.plan import lower
 from eftraind.plan.bank import BankLayout
-from eftraind.plan.lower import ConstsLayout
+from eftraind.plan.draft import ConstsLayout
+from eftraind.plan.lower import Plan
 from eftraind.plan.reshape import pack_samples, pack_vector
 from eftraind.plan.tiles import input_lanes, sample_words
 
@@ -29,6 +31,14 @@ Rows = npt.NDArray[np.uint32]
 INFER_SIZES = (1, 2, 4, 8, 16, 32)
 """Batch sizes compiled for inference; a request is padded to the next one."""
 INFER_CHUNK = 8
+DEFAULT_RATES = {
+    Hyper.CLIP: np.inf,
+    Hyper.BETA2: 0.999,
+    Hyper.EPSILON: 1e-8,
+    Hyper.CORRECTION1: 1.0,
+    Hyper.CORRECTION2: 1.0,
+    Hyper.BN_SHARE: 0.1,
+}
 WEIGHT_SLOTS = (Slot.SERVING, Slot.CANDIDATE, Slot.PREVIOUS, Slot.GOLDEN, Slot.LEARNER)
 
 
@@ -41,14 +51,14 @@ class Executor:
         graph: Graph,
         metrics: Metrics,
         *,
-        batch: int,
-        chunk: int,
+        plan: Plan,
         pool_rows: int,
         slice_s: float,
     ) -> None:
         self.device = device
         self.graph = graph
-        self.batch = batch
+        self.batch = plan.batch
+        self.plan = plan
         self.t = device.capabilities.lanes
         self.bank = BankLayout.of(graph, self.t)
         self._metrics = metrics
@@ -64,7 +74,6 @@ class Executor:
         self._step_seconds = 0.0
         self._longest_slice_s = 0.0
         self._allocate_fixed(pool_rows)
-        self.chunk = min(chunk, batch)
         self._plan_training()
 
     def _allocate_fixed(self, pool_rows: int) -> None:
@@ -73,7 +82,7 @@ class Executor:
         sizes = dict.fromkeys(WEIGHT_SLOTS, self.bank.size_words)
         sizes |= {
             Slot.GRADS: self.bank.size_words,
-            Slot.MOMENTUM: self.bank.size_words,
+            Slot.MOMENTUM: self.bank.size_words + self.bank.trainable_words,
             Slot.CONSTS: self._consts.size_words,
             Slot.POOL: pool_rows * self.row_words,
             Slot.TRAIN_BATCH: 2 * self.batch,
@@ -88,6 +97,9 @@ class Executor:
             self.device.bind(slot, self.device.allocate(words))
         self._write(Slot.INFER_BATCH, np.arange(largest, dtype=np.int32))
         self._write(Slot.CONSTS, self._input_constants())
+        ones = np.ones(self._consts.identity_lanes, dtype=np.float32)
+        self._write(Slot.CONSTS, ones, self._consts.identity())
+        self.set_rates(DEFAULT_RATES)
 
     def _input_constants(self) -> F32:
         """Scale and shift per lane: (x*scale - mean) / std."""
@@ -101,7 +113,7 @@ class Executor:
     def _plan_training(self) -> None:
         """Halve the chunk until its longest command fits a slice, as measured on zeros."""
         while True:
-            program = lower.training(self.graph, self.t, batch=self.batch, chunk=self.chunk)
+            program = lower.training(self.graph, self.t, self.plan)
             arena = self.device.allocate(program.need_words[Slot.TRAIN_ARENA])
             self.device.bind(Slot.TRAIN_ARENA, arena)
             self._train, self._train_count = self.device.load(program), len(program.commands)
@@ -110,11 +122,16 @@ class Executor:
             self._predicted_ns = np.min(runs[1:], axis=0).astype(float)
             if self.chunk == 1 or self._predicted_ns.max() <= self._slice_ns:
                 break
-            self.chunk //= 2
+            self.plan = replace(self.plan, chunk=self.chunk // 2)
         self._step_operations = 6.0 * self.graph.macs * self.batch
 
     def _write(self, slot: Slot, data: npt.NDArray[Any], offset: int = 0) -> None:
         self.device.write(self.device.bound(slot), data, offset)
+
+    @property
+    def chunk(self) -> int:
+        """Images that pass through the network together in a training step."""
+        return self.plan.chunk
 
     # weights
 
@@ -134,7 +151,6 @@ class Executor:
                 f"copy {source.name} {target.name}",
                 self.t,
                 (copy,),
-                ((0, 1),),
                 {source: size, target: size},
                 (),
             )
@@ -144,10 +160,10 @@ class Executor:
     def clear_momentum(self) -> None:
         self._write(Slot.MOMENTUM, np.zeros(self.bank.size_words, dtype=np.float32))
 
-    def set_rates(self, learning_rate: float, momentum: float, weight_decay: float) -> None:
-        """Take effect with the next UPDATE; nothing is recompiled."""
-        rates = np.array([learning_rate, momentum, weight_decay], dtype=np.float32)
-        self._write(Slot.CONSTS, rates, self._consts.hypers)
+    def set_rates(self, rates: Mapping[Hyper, float]) -> None:
+        """Take effect with the next command that reads them; nothing is compiled again."""
+        for which, value in rates.items():
+            self._write(Slot.CONSTS, np.array([value], np.float32), self._consts.hypers + which)
 
     # samples
 

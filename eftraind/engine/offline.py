@@ -14,9 +14,10 @@ from eftraind.accel.device import Device
 from eftraind.engine.executor import Executor
 from eftraind.errors import ConfigError
 from eftraind.graph import Graph
-from eftraind.isa import Slot
+from eftraind.isa import Hyper, Slot
 from eftraind.metrics import Metrics
 from eftraind.params import F32, Params
+from eftraind.plan.lower import Plan
 
 LONG_SLICE_S = 10.0
 CHUNK = 8
@@ -30,8 +31,7 @@ def executor_for(
         device,
         graph,
         Metrics(owner="engine"),
-        batch=batch,
-        chunk=chunk,
+        plan=Plan(batch, min(chunk, batch)),
         pool_rows=pool_rows,
         slice_s=LONG_SLICE_S,
     )
@@ -68,7 +68,9 @@ def fit(
     executor.write_pool(np.arange(len(x)), executor.pack(x))
     executor.write_bank(Slot.LEARNER, initial)
     executor.clear_momentum()
-    executor.set_rates(learning_rate, momentum, weight_decay)
+    executor.set_rates(
+        {Hyper.RATE: learning_rate, Hyper.MOMENTUM: momentum, Hyper.DECAY: weight_decay}
+    )
     for _ in range(epochs):
         order = rng.permutation(len(x))
         for first in range(0, len(x) - batch + 1, batch):

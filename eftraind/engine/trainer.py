@@ -13,6 +13,7 @@ import numpy.typing as npt
 from eftraind.config import TrainConfig
 from eftraind.engine.executor import Executor, Ints, Rows
 from eftraind.errors import NonFiniteError
+from eftraind.isa import Hyper
 from eftraind.metrics import Metrics
 from eftraind.store.replay import Replay
 
@@ -42,7 +43,13 @@ class Trainer:
         self.steps_since_snapshot = 0
         self.paused = False
         self.last: Step | None = None
-        executor.set_rates(config.learning_rate, config.momentum, config.weight_decay)
+        executor.set_rates(
+            {
+                Hyper.RATE: config.learning_rate,
+                Hyper.MOMENTUM: config.momentum,
+                Hyper.DECAY: config.weight_decay,
+            }
+        )
 
     @property
     def owed(self) -> float:

@@ -3,7 +3,7 @@
 import difflib
 from pathlib import Path
 
-from eftraind import graph
+from eftraind import graph_build
 from eftraind.config import load_yaml
 from eftraind.errors import GraphError
 from eftraind.graph import Graph
@@ -29,4 +29,4 @@ def load(name: str) -> Graph:
             near = difflib.get_close_matches(name, names(), n=1)
             hint = f"did you mean {near[0]}?" if near else f"shipped: {', '.join(names())}"
             raise GraphError(f"no network {name!r}", remedy=f"{hint}, or give a .yaml path")
-    return graph.from_mapping(load_yaml(path))
+    return graph_build.from_mapping(load_yaml(path))

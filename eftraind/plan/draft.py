@@ -6,9 +6,10 @@ neither training nor inference.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from eftraind.graph import INPUT, Graph, Layer
-from eftraind.isa import NOWHERE, Command, Flag, Hyper, Op, Operand, Program, Slot
+from eftraind.isa import Command, Flag, Hyper, Op, Operand, Program, Slot
 from eftraind.plan.arena import Arena
 from eftraind.plan.bank import BankLayout, layer_lanes
 from eftraind.plan.tiles import bias_words, input_lanes, map_words, slot_needs, tiles
@@ -19,7 +20,6 @@ ACTIVATION_FLAGS = {
     "relu6": Flag.RELU6,
     "leaky": Flag.LEAKY,
 }
-OPERANDS = ("src", "weights", "dst", "aux", "extra")
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Map:
 
 @dataclass(frozen=True)
 class ConstsLayout:
-    """Words of the CONSTS slot: input scale and shift, the words of `Hyper`, NORM's sum, weights per
-    class and their divisor, scale and shift that change nothing (for latent replay)."""
+    """Words of the CONSTS slot: input scale and shift, the words of `Hyper`, NORM's sum, weights
+    per class and their divisor, scale and shift that change nothing (for latent replay)."""
 
     lanes: int
     class_lanes: int
@@ -103,7 +103,9 @@ class Draft:
     def emit(self, command: Command, **operands: "Map | Operand | None") -> None:
         """Add a command; operands are maps of the arena or places in other slots."""
         maps = {name: place for name, place in operands.items() if isinstance(place, Map)}
-        fixed = {name: place for name, place in operands.items() if isinstance(place, Operand)}
+        fixed: dict[str, Any] = {
+            name: place for name, place in operands.items() if isinstance(place, Operand)
+        }
         for place in maps.values():
             self._arena.touch(place.tensor, len(self._commands))
         self._commands.append((replace(command, **fixed), maps))
@@ -220,16 +222,15 @@ class Draft:
     def finish(self, name: str) -> Program:
         offsets, size = self._arena.place()
         commands = tuple(
-            replace(command, **{key: self._address(place, offsets) for key, place in maps.items()})
-            for command, maps in self._commands
+            self._addressed(command, maps, offsets) for command, maps in self._commands
         )
         needs = slot_needs(commands, self.t) | {self._arena_slot: size}
         names = tuple(layer.name for layer in self.graph.layers)
         return Program(name, self.t, commands, needs, names)
 
-    def _address(self, place: Map, offsets: list[int]) -> Operand:
-        offset = offsets[place.tensor] + place.first * place.words
-        return Operand(self._arena_slot, offset)
-
-
-__all__ = ["NOWHERE", "OPERANDS", "ConstsLayout", "Draft", "Map"]
+    def _addressed(self, command: Command, maps: dict[str, Map], offsets: list[int]) -> Command:
+        places: dict[str, Any] = {}
+        for name, place in maps.items():
+            offset = offsets[place.tensor] + place.first * place.words
+            places[name] = Operand(self._arena_slot, offset)
+        return replace(command, **places)

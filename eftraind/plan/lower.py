@@ -181,9 +181,6 @@ class _Pass:
 
     def _forward(self, index: int) -> None:
         layer, draft = self._layers[index], self._draft
-        if layer.kind == "dropout" and layer.rate == 0.0:
-            self._values[index] = self._values[layer.inputs[0]]
-            return
         self._values[index] = draft.map_of(index, self._images)
         if layer.kind == "batchnorm":
             self._vectors[index] = self._statistics(index)
@@ -301,18 +298,13 @@ class _Pass:
         flags = Flag.ACCUMULATE if source in self._gradients else Flag.NONE
         if source not in self._gradients:
             self._gradients[source] = self._draft.map_of(source, self._images)
-        activation = self._activation_of(source)
-        if activation.activation:
-            flags |= Flag.MASK | ACTIVATION_FLAGS[activation.activation.kind]
-        return self._gradients[source], flags, activation.activation.slope
-
-    def _activation_of(self, source: int) -> Layer:
-        return self._layers[source]
+        activation = self._layers[source].activation
+        if activation:
+            flags |= Flag.MASK | ACTIVATION_FLAGS[activation.kind]
+        return self._gradients[source], flags, activation.slope
 
     def _input_gradient(self, index: int, source: int, dy: Map) -> None:
         layer, draft = self._layers[index], self._draft
-        if layer.kind == "dropout" and layer.rate == 0.0:
-            raise AssertionError("a dropout of rate 0 shares its input's gradient")
         target, flags, slope = self._target(source)
         dropped = layer.kind == "dropout"
         if dropped and flags & Flag.LEAKY:

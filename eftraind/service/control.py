@@ -121,9 +121,7 @@ class Control:
             answer = {"ok": True, "result": message.result}
             self._answer(waiting.identity, waiting.envelope, answer)
         else:
-            self._answer(
-                waiting.identity, waiting.envelope, {"ok": False, "error": message.error}
-            )
+            self._answer(waiting.identity, waiting.envelope, {"ok": False, "error": message.error})
 
     def engine_down(self) -> None:
         """Nobody will answer what waits."""

@@ -183,7 +183,5 @@ class Ingest:
 def _again(failure: EftraindError) -> WireError:
     """What a PUT is told that came while an earlier one is being taken back."""
     if failure.code == "record_too_large":
-        return WireError(
-            "an earlier PUT was refused", remedy="resend in order", code="sequence"
-        )
+        return WireError("an earlier PUT was refused", remedy="resend in order", code="sequence")
     return WireError(failure.message, remedy=failure.remedy, code=failure.code)

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from eftraind import graph, networks
+from eftraind import graph_build, networks
 from eftraind.errors import GraphError
 
 GOOD = {
@@ -29,7 +29,7 @@ def changed(path, value):
 
 
 def test_shapes_resolve():
-    tiny = graph.from_mapping(GOOD)
+    tiny = graph_build.from_mapping(GOOD)
     assert [layer.output_shape for layer in tiny.layers] == [(5, 6, 7), (5, 3, 6), (3, 1, 1)]
     assert tiny.layers[0].padding == (1, 2)
     assert tiny.layers[2].weight_shape == (3, 5, 3, 6)
@@ -51,9 +51,9 @@ def test_paper_network_is_the_paper_s():
 
 
 def test_digest_knows_structure_and_not_the_network_s_name():
-    same = graph.from_mapping(changed(["name"], "other"))
-    other = graph.from_mapping(changed(["layers", 0, "channels"], 6))
-    assert graph.from_mapping(GOOD).digest == same.digest != other.digest
+    same = graph_build.from_mapping(changed(["name"], "other"))
+    other = graph_build.from_mapping(changed(["layers", 0, "channels"], 6))
+    assert graph_build.from_mapping(GOOD).digest == same.digest != other.digest
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_digest_knows_structure_and_not_the_network_s_name():
 def test_wrong_descriptions_are_refused_with_cause_and_remedy(path, value, message):
     data = changed(path, value)
     if message is None:  # a large kernel is fine as long as padding makes room for it
-        assert graph.from_mapping(data)
+        assert graph_build.from_mapping(data)
         return
     with pytest.raises(GraphError) as caught:
-        graph.from_mapping(data)
+        graph_build.from_mapping(data)
     assert message in str(caught.value)
     assert caught.value.remedy
 
