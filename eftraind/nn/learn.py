@@ -72,7 +72,8 @@ def nesterov(w: F32, g: F32, v: F32, rates: Rates) -> tuple[F32, F32]:
     """The velocity of `sgd`; the step looks one velocity ahead."""
     g = g + np.float32(rates.decay) * w
     v = np.float32(rates.momentum) * v + g
-    return w - np.float32(rates.rate) * (g + np.float32(rates.momentum) * v), v
+    step: F32 = g + np.float32(rates.momentum) * v
+    return w - np.float32(rates.rate) * step, v
 
 
 def adam(w: F32, g: F32, v: F32, second: F32, rates: Rates) -> tuple[F32, F32, F32]:
