@@ -1,6 +1,7 @@
 """The network description: what resolves, and what each wrong one is told."""
 
 import copy
+import dataclasses
 
 import pytest
 
@@ -37,6 +38,87 @@ def test_shapes_resolve():
     assert tiny.macs == 5 * 2 * 15 * 42 + 3 * 5 * 18
 
 
+def test_a_stride_skips_and_padding_may_differ_at_every_side():
+    def out(**keys):
+        conv = {"name": "c", "kind": "conv", "channels": 4, "kernel": 3} | keys
+        layer = graph_build.from_mapping(changed(["layers"], [conv, *TAIL])).layers[0]
+        return layer.output_shape[1:], layer.padding
+
+    assert out(stride=2) == ((3, 4), (1, 1))
+    assert out(stride=[4, 1], padding=0) == ((1, 5), (0, 0))
+    assert out(padding=[2, 0, 1, 1]) == ((7, 6), (2, 0))
+    assert out(kernel=[4, 1], padding=[1, 0, 2, 0]) == ((6, 7), (1, 0))
+
+
+TAIL = [{"name": "out", "kind": "linear", "channels": 3}]
+HEAD = [{"name": "a", "kind": "conv", "channels": 4, "kernel": 3, "activation": "leaky"}]
+
+
+def layered(*layers):
+    return graph_build.from_mapping(changed(["layers"], [*HEAD, *layers, *TAIL]))
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape"),
+    [
+        ([{"kind": "conv", "groups": 4, "kernel": 5, "stride": 2}], (4, 3, 4)),
+        ([{"kind": "maxpool", "window": 3, "stride": 2, "padding": 1}], (4, 3, 4)),
+        ([{"kind": "avgpool", "window": [2, 7]}], (4, 3, 1)),
+        ([{"kind": "globalpool"}], (4, 1, 1)),
+        ([{"kind": "batchnorm", "activation": "relu6"}], (4, 6, 7)),
+        ([{"kind": "dropout", "rate": 0.25}], (4, 6, 7)),
+        ([{"kind": "batchnorm"}, {"kind": "add", "from": ["a", "l0"], "relu": True}], (4, 6, 7)),
+        ([{"kind": "dropout", "rate": 0}, {"kind": "concat", "from": ["l0", "a"]}], (8, 6, 7)),
+    ],
+)
+def test_every_kind_gives_its_shape(layers, shape):
+    named = [{"name": f"l{n}"} | layer for n, layer in enumerate(layers)]
+    tiny = layered(*named)
+    assert tiny.layers[-2].output_shape == shape
+    assert tiny.layers[0].activation.slope == 0.01
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ({"kind": "batchnorm", "epsilon": 0.0}, "epsilon is 0.0"),
+        ({"kind": "batchnorm", "momentum": 0.1}, "unknown key 'momentum'"),
+        ({"kind": "dropout"}, "rate is None"),
+        ({"kind": "dropout", "rate": 1.0}, "rate is 1.0"),
+        ({"kind": "add"}, "two different layers"),
+        ({"kind": "add", "from": ["a", "a"]}, "two different layers"),
+        ({"kind": "add", "from": ["a", "input"]}, "differ"),
+        ({"kind": "concat", "from": ["a"]}, "two or more"),
+        ({"kind": "concat", "from": ["a", "small"]}, "maps"),
+        ({"kind": "conv", "groups": 4, "channels": 8, "kernel": 3}, "depthwise"),
+        ({"kind": "conv", "channels": 8, "kernel": [3, 3, 3]}, "one number or"),
+        ({"kind": "conv", "channels": 8, "kernel": 9, "padding": 0}, "does not fit"),
+        ({"kind": "conv", "channels": 8, "kernel": 3, "activation": "gelu"}, "relu6, leaky"),
+        ({"kind": "conv", "channels": 8, "kernel": 3, "activation": "leaky", "slope": 2}, "slope"),
+        ({"kind": "avgpool", "window": 2, "count_padding": 1}, "true or false"),
+        ({"kind": "globalpool", "window": 2}, "unknown key 'window'"),
+        ({"kind": "maxpool", "window": 2, "from": "input"}, "begin with an ordinary convolution"),
+    ],
+)
+def test_every_kind_refuses_what_it_cannot_do(layer, message):
+    small = {"name": "small", "kind": "maxpool", "window": 2}
+    with pytest.raises(GraphError) as caught:
+        layered(small, {"name": "l", "from": "a"} | layer, _both("small", "l"))
+    assert message in str(caught.value)
+    assert caught.value.remedy
+
+
+def _both(*names):
+    return {"name": "both", "kind": "concat", "from": list(names)}
+
+
+def test_a_graph_made_elsewhere_is_checked_as_well():
+    good = graph_build.from_mapping(GOOD)
+    graph_build.check(good)
+    with pytest.raises(GraphError, match="4 classes"):
+        graph_build.check(dataclasses.replace(good, classes=4))
+
+
 def test_every_shipped_network_resolves():
     for name in networks.names():
         assert networks.load(name).macs > 0
@@ -46,8 +128,17 @@ def test_paper_network_is_the_paper_s():
     paper = networks.load("cifar1x")
     channels = [layer.output_shape[0] for layer in paper.layers if layer.kind == "conv"]
     assert channels == [16, 16, 32, 32, 64, 64]
-    training_operations = 2 * (3 * paper.macs - paper.layers[0].macs)
-    assert training_operations == pytest.approx(58.5e6, rel=0.01)  # as the paper counts them
+
+
+@pytest.mark.parametrize(
+    ("name", "operations"),
+    [("cifar1x", 58.5e6), ("lenet10", 25.17e6), ("alexnet", 6.25e9), ("vgg16", 91.9e9)],
+)
+def test_operations_of_an_image_are_those_of_the_paper(name, operations):
+    paper = networks.load(name)
+    layers = [x for x in paper.layers if x.convolves and (name != "alexnet" or x.kind == "conv")]
+    counted = 2 * (3 * sum(layer.macs for layer in layers) - layers[0].macs)
+    assert counted == pytest.approx(operations, rel=0.001)
 
 
 def test_digest_knows_structure_and_not_the_network_s_name():
@@ -67,7 +158,15 @@ def test_digest_knows_structure_and_not_the_network_s_name():
         (["layers", 0, "channels"], 0, "whole number"),
         (["layers", 0, "channels"], True, "whole number"),
         (["layers", 0, "relu"], 1, "true or false"),
-        (["layers", 0, "stride"], 2, "stride"),
+        (["layers", 0, "stride"], 0, "whole number"),
+        (["layers", 0, "stride"], [1, 2, 3], "one number or"),
+        (["layers", 0, "padding"], [1, 1, 1, -1], "whole number"),
+        (["layers", 0, "groups"], 2, "depthwise"),
+        (["layers", 0, "activation"], "relu6", "one of them"),
+        (["layers", 1, "padding"], 2, "over half"),
+        (["layers", 2, "from"], "pp1", "did you mean 'p1'"),
+        (["layers", 2, "from"], ["p1", "c1"], "reads one layer"),
+        (["layers", 1, "from"], "input", "nobody reads it"),
         (["layers", 0, "name"], "p1", "twice"),
         (["layers", 0, "name"], "a b", "letters"),
         (["layers", 1, "window"], 9, "does not fit"),
