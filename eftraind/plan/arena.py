@@ -43,10 +43,11 @@ class Arena:
         tensor.last = command
 
     def place(self) -> tuple[list[int], int]:
-        """Offset of each tensor, and the size of the whole, in words."""
+        """Offset of each tensor, and the size of the whole, in words; an untouched one has none."""
         offsets = [0] * len(self._tensors)
         placed: list[int] = []
-        by_size = sorted(range(len(self._tensors)), key=lambda n: (-self._tensors[n].words, n))
+        touched = (n for n, tensor in enumerate(self._tensors) if tensor.first >= 0)
+        by_size = sorted(touched, key=lambda n: (-self._tensors[n].words, n))
         for number in by_size:
             offsets[number] = self._lowest(number, placed, offsets)
             placed.append(number)

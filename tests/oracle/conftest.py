@@ -1,0 +1,22 @@
+"""Every test that takes `device` runs for each of them."""
+
+import oracle_rig
+import pytest
+import torch
+
+from eftraind.accel.host import HostDevice
+from eftraind.accel.reference import ReferenceDevice
+
+torch.set_num_threads(1)  # small tensors; other tests share the machine
+
+DEVICES = {f"reference-T{t}": lambda t=t: ReferenceDevice(t) for t in (4, 16)}
+
+
+@pytest.fixture(scope="session", params=DEVICES)
+def device(request: pytest.FixtureRequest) -> "oracle_rig.OpenDevice":
+    """Opens a fresh device: buffers live as long as it does."""
+
+    def opened() -> HostDevice:
+        return DEVICES[request.param]()
+
+    return opened
