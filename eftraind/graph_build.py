@@ -92,7 +92,7 @@ def _layer(index: int, given: Any, spec: InputSpec, before: Sequence[Layer]) -> 
     if name in names or name == "input":
         raise GraphError(f"layer {name}: the name is used twice", remedy="rename one of them")
     kind = given.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         near = difflib.get_close_matches(str(kind), KINDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(KINDS))}"
         raise GraphError(f"layer {name}: unknown kind {kind!r}", remedy=hint)
@@ -112,6 +112,8 @@ def _layer(index: int, given: Any, spec: InputSpec, before: Sequence[Layer]) -> 
 def _inputs(name: str, given: Any, names: Sequence[str]) -> tuple[int, ...]:
     """Indices of the layers named in `from`."""
     wanted = given if isinstance(given, list) else [given]
+    if not wanted:
+        raise GraphError(f"layer {name}: it reads nothing", remedy="name a layer in from")
     out = []
     for source in wanted:
         if source != "input" and source not in names:

@@ -5,7 +5,6 @@ layer.
 """
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,8 @@ from eftraind.errors import GraphError
 
 MAX_CHANNELS = 16_383
 MAX_SIDE = 4_096
+MAX_NUMBER = 1e30
+"""Far inside float32."""
 
 
 def check_keys(where: str, given: Mapping[str, Any], known: set[str]) -> None:
@@ -62,7 +63,7 @@ def sides(where: str, value: Any) -> tuple[int, int, int, int]:
 
 def floats(where: str, value: Any, channels: int) -> tuple[float, ...]:
     values = value if isinstance(value, list) else [value] * channels
-    good = all(isinstance(v, (int, float)) and math.isfinite(v) for v in values)
+    good = all(isinstance(v, (int, float)) and abs(v) < MAX_NUMBER for v in values)
     if len(values) != channels or not good:
         raise GraphError(f"{where} is {value!r}", remedy=f"give {channels} finite number(s)")
     return tuple(float(v) for v in values)

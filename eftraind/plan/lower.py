@@ -119,7 +119,8 @@ def training(graph: Graph, t: int, plan: Plan) -> Program:
     for each LOSS command, float32 losses and int32 predictions. Weights are the LEARNER bank.
     """
     draft = Draft(graph, t, weights=Slot.LEARNER, arena=Slot.TRAIN_ARENA)
-    coupled = any(plan.norm_trains(layer) for layer in graph.layers)
+    first = 0 if plan.cut is None else plan.cut + 1
+    coupled = any(plan.norm_trains(layer) for layer in graph.layers[first:])
     size = plan.batch if coupled else plan.chunk
     for start in range(0, plan.batch, size):
         images = min(size, plan.batch - start)
