@@ -7,6 +7,7 @@ import oracle_rig
 import pytest
 from oracle_rig import GENTLE, Data, OpenDevice, Rig, graph_of, random_params, train_both
 
+from eftraind.errors import NonFiniteError
 from eftraind.isa import Hyper, Op
 from eftraind.plan.lower import Plan
 from eftraind.plan.reshape import pack_samples
@@ -147,3 +148,37 @@ def test_dropout_s_mask_does_not_depend_on_the_chunk(device: OpenDevice) -> None
         found.append(rig.params())
     oracle_rig.close(found[1], found[0], 1e-5)
     oracle_rig.close(found[2], found[0], 1e-5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_what_is_not_finite_stops_the_step_and_touches_no_weight(
+    device: OpenDevice, name: str, value: float
+) -> None:
+    graph = GRAPHS[name]
+    rng = np.random.default_rng(3)
+    params, data = random_params(graph, rng), Data.of(graph, 4, rng)
+    rig = Rig(device(), graph, Plan(4, 2))
+    rig.set_params(params)
+    rig.set_rates({**oracle_rig.DEFAULTS, **GENTLE})
+    data.samples[2, 4, 3, 1] = value
+    rig.fill_pool(pack_samples(data.samples, rig.t))
+    with pytest.raises(NonFiniteError, match="layer"):
+        rig.step(np.arange(4), data.labels)
+    for tensor, found in rig.params().items():
+        np.testing.assert_array_equal(found, params[tensor])
+
+
+def test_exploding_gradients_stop_at_the_norm(device: OpenDevice) -> None:
+    graph = GRAPHS["plain"]
+    rng = np.random.default_rng(3)
+    params, data = random_params(graph, rng), Data.of(graph, 4, rng)
+    params["head.weight"] *= np.float32(1e21)
+    rig = Rig(device(), graph, Plan(4, 2, clip=True))
+    rig.set_params(params)
+    rig.set_rates({**oracle_rig.DEFAULTS, **GENTLE, Hyper.CLIP: 1.0})
+    rig.fill_pool(pack_samples(data.samples, rig.t))
+    with pytest.raises(NonFiniteError, match="NORM"):
+        rig.step(np.arange(4), data.labels)
+    for tensor, found in rig.params().items():
+        np.testing.assert_array_equal(found, params[tensor])
