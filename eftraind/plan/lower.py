@@ -244,7 +244,8 @@ class _Pass:
     def _value(self, index: int) -> Map:
         """A layer's output, for the way back. That of a batch normalisation is computed again from
         its input, which is kept anyway: a pass over a map is cheaper than its memory."""
-        if index < 0 or self._layers[index].kind != "batchnorm":
+        loaded = index in (INPUT, self._plan.cut)
+        if loaded or self._layers[index].kind != "batchnorm":
             return self._values[index]
         if index not in self._again:
             self._again[index] = self._draft.map_of(index, self._images)
