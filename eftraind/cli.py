@@ -81,9 +81,15 @@ def _parser() -> argparse.ArgumentParser:
         command = _with_config(add(name, text, _control))
         if name == "rollback":
             command.add_argument("--golden", action="store_true", help="to the frozen first model")
+    change = _with_config(add("set", "change rates of training at once, until the restart", _set))
+    change.add_argument("rates", nargs="+", metavar="KEY=VALUE", help="train.learning_rate=0.01")
     _with_config(add("check-config", "read a configuration file and say what is wrong", _check))
     reference = add("reference", "print a reference page", _reference)
     reference.add_argument("page", choices=("config", "metrics", "defaults"))
+    _add_onnx(
+        add("import", "make a network and weights of an ONNX model", _import),
+        add("export", "write weights into an ONNX model", _export),
+    )
     _add_demo(add("demo", "start everything and learn from real images", _demo))
     add("version", "print the version", _version)
     return parser
@@ -99,6 +105,12 @@ def _with_config(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     options: Any = import_module("eftraind.demo.options")
     options.add_arguments(parser)
+
+
+def _add_onnx(importer: argparse.ArgumentParser, exporter: argparse.ArgumentParser) -> None:
+    options: Any = import_module("eftraind.onnx_io.options")
+    options.add_import_arguments(importer)
+    options.add_export_arguments(exporter)
 
 
 def _set_up_process(config: Config, name: str) -> None:
@@ -160,6 +172,23 @@ def _control(given: argparse.Namespace) -> int:
     result = request(config.control_endpoint, given.command, args)
     shown = " ".join(f"{key}={value}" for key, value in result.items() if _is_plain(value))
     print(f"{given.command}: done" + (f" ({shown})" if shown else ""))
+    return 0
+
+
+def _set(given: argparse.Namespace) -> int:
+    from eftraind.service.request import request
+
+    config = configuration.load(given.config)
+    rates = {}
+    for text in given.rates:
+        key, equals, value = text.partition("=")
+        try:
+            rates[key] = float(value)
+        except ValueError:
+            cause = f"{text!r} is not KEY=NUMBER" if equals else f"{text!r} has no value"
+            raise ConfigError(cause, remedy="write train.learning_rate=0.01") from None
+    request(config.control_endpoint, "set", rates)
+    print("set: " + ", ".join(f"{key} is {value:g}" for key, value in rates.items()))
     return 0
 
 
@@ -230,6 +259,22 @@ def _reference(given: argparse.Namespace) -> int:
         pages = {"config": configuration.reference_table, "defaults": configuration.default_yaml}
         text = pages[given.page]()
     print(text, end="")
+    return 0
+
+
+def _import(given: argparse.Namespace) -> int:
+    options: Any = import_module("eftraind.onnx_io.options")
+    options.need_onnx()
+    importing: Any = import_module("eftraind.onnx_io.importing")
+    print(importing.run(given))
+    return 0
+
+
+def _export(given: argparse.Namespace) -> int:
+    options: Any = import_module("eftraind.onnx_io.options")
+    options.need_onnx()
+    exporting: Any = import_module("eftraind.onnx_io.exporting")
+    print(exporting.run(given))
     return 0
 
 

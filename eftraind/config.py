@@ -79,6 +79,13 @@ class DeviceConfig:
         low=1e-4,
         high=10.0,
     )
+    memory_bytes: int = _option(
+        0,
+        "memory that all buffers of the device together may take; what does not fit is refused "
+        "at start with the figures; 0: no limit",
+        low=0,
+        high=2**50,
+    )
 
 
 @dataclass(frozen=True)
@@ -146,9 +153,40 @@ class TrainConfig:
     min_samples: int = _option(
         64, "labelled samples needed before the first step", low=1, high=2**31
     )
-    learning_rate: float = _option(0.01, "step size of SGD", low=0.0, high=100.0)
-    momentum: float = _option(0.9, "momentum of SGD", low=0.0, high=0.9999)
+    optimizer: str = _option(
+        "sgd",
+        "how a gradient changes the weights; adam is often given a learning_rate of 0.001",
+        choices=("sgd", "nesterov", "adam"),
+    )
+    learning_rate: float = _option(0.01, "step size", low=0.0, high=100.0)
+    momentum: float = _option(0.9, "momentum of SGD, beta1 of Adam", low=0.0, high=0.9999)
+    beta2: float = _option(0.999, "decay of Adam's second moment", low=0.0, high=0.999999)
     weight_decay: float = _option(1e-4, "L2 penalty", low=0.0, high=1.0)
+    clip_norm: float = _option(
+        0.0, "gradients of a larger norm are scaled down to it; 0: never", low=0.0, high=1e6
+    )
+    label_smoothing: float = _option(
+        0.0, "share of the target spread over all classes", low=0.0, high=0.999
+    )
+    class_weights: tuple[float, ...] | None = _option(
+        None, "weight of each class in the loss; null: all the same", low=0.0, high=1e6
+    )
+    trainable: tuple[str, ...] = _option(
+        ("all",),
+        "what learns: all, last-K (the last K convolutions and linear layers), "
+        "norms-and-biases, or names of layers or tensors; several are united",
+    )
+    freeze_norms: bool = _option(
+        False, "batch normalisation keeps its running statistics and uses them in training too"
+    )
+    norm_share: float = _option(
+        0.1, "how far running statistics move towards those of each batch", low=0.0, high=1.0
+    )
+    latent: bool = _option(
+        False,
+        "keep for replay what the frozen first layers make of a sample, not the sample: "
+        "they run once per sample, not in every step",
+    )
     max_lag_samples: int = _option(
         4096,
         "samples training may fall behind before older ones are only stored, not trained on",
@@ -314,6 +352,20 @@ def from_mapping(data: Any) -> Config:
     return config
 
 
+def value_of(full: str, value: Any) -> Any:
+    """A value for the key called `full` (such as train.momentum), with its type, or a ConfigError.
+
+    What several keys must satisfy together is not looked at.
+    """
+    for name, entry, hint in _walk(Config, ""):
+        if name == full and not dataclasses.is_dataclass(hint):
+            return _checked(value, hint, entry.metadata, full)
+    known = [name for name, _, hint in _walk(Config, "") if not dataclasses.is_dataclass(hint)]
+    near = difflib.get_close_matches(full, known, n=1, cutoff=0.5)
+    remedy = f"did you mean {near[0]}?" if near else "see docs/config.md"
+    raise ConfigError(f"unknown key {full}", remedy=remedy)
+
+
 def to_mapping(config: Any) -> dict[str, Any]:
     """Plain data that `from_mapping` turns into the same configuration."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
@@ -365,9 +417,13 @@ def _checked(value: Any, hint: Any, metadata: Any, path: str) -> Any:
         hint = options[0]
     if typing.get_origin(hint) is tuple:
         items = [value] if isinstance(value, str) else value
+        kind = typing.get_args(hint)[0]
         if not isinstance(items, (list, tuple)) or not items:
-            raise _ill_typed(path, value, "a list of at least one text")
-        return tuple(_checked(item, str, {}, f"{path}[{n}]") for n, item in enumerate(items))
+            raise _ill_typed(
+                path, value, f"a list of at least one {'text' if kind is str else 'number'}"
+            )
+        inner = metadata if kind is float else {}
+        return tuple(_checked(item, kind, inner, f"{path}[{n}]") for n, item in enumerate(items))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
@@ -422,6 +478,8 @@ def _check_together(config: Config) -> None:
         f"ingest.max_producers x {PRODUCER_BYTES} must fit into a quarter of journal.segment_bytes": ingest.max_producers
         * PRODUCER_BYTES
         <= journal.segment_bytes // 4,
+        "train.latent needs train.trainable to freeze something": not config.train.latent
+        or "all" not in config.train.trainable,
         "gate.max_samples must be at least gate.min_samples": config.gate.max_samples
         >= config.gate.min_samples,
     }
@@ -519,8 +577,8 @@ def _number(value: float) -> str:
 
 
 def _yaml_value(value: Any) -> str:
-    if value is None:
-        return "null"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, float):
         return repr(value) if "e" not in repr(value) else f"{value:f}".rstrip("0")
     if isinstance(value, (str, tuple)):
@@ -532,7 +590,9 @@ def _type_name(hint: Any) -> str:
     if isinstance(hint, types.UnionType):
         return _type_name(typing.get_args(hint)[0]) + " or null"
     names = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-    return names.get(hint, "list of texts")
+    if typing.get_origin(hint) is tuple:
+        return "list of texts" if typing.get_args(hint)[0] is str else "list of numbers"
+    return names[hint]
 
 
 def _shown(value: Any) -> str:

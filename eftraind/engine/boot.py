@@ -21,6 +21,7 @@ from eftraind.engine.gate import Gate, Rules
 from eftraind.engine.intake import Intake
 from eftraind.engine.promote import Emit, Promoter
 from eftraind.engine.publish import Publisher
+from eftraind.engine.recipe import plan_for
 from eftraind.engine.trainer import Trainer
 from eftraind.errors import (
     CheckpointDamaged,
@@ -33,7 +34,6 @@ from eftraind.fsio import FileOps
 from eftraind.graph import Graph
 from eftraind.metrics import Metrics
 from eftraind.params import F32
-from eftraind.plan.lower import Plan
 from eftraind.store.checkpoint import CheckpointStore, Generation
 from eftraind.store.pending import Pending
 from eftraind.store.replay import Replay
@@ -129,9 +129,12 @@ def boot(
         open_device(config.device.kind, config.device.threads),
         graph,
         metrics,
-        plan=Plan(config.train.batch, min(config.device.chunk, config.train.batch)),
+        plan=plan_for(graph, config.train, config.device.chunk),
         pool_rows=replay.rows,
         slice_s=config.device.slice_s,
+        seed=config.replay.seed,
+        class_weights=config.train.class_weights,
+        memory_bytes=config.device.memory_bytes,
     )
     banks = Banks(
         executor, golden=golden, golden_version=golden_version, serving=serving, version=version
@@ -141,7 +144,7 @@ def boot(
     }
     trainer = Trainer(executor, replay, config.train, metrics)
     gate = Gate(Rules(**rules), graph.classes)
-    facts = {"t": executor.t, "chunk": executor.chunk, "replay_seed": config.replay.seed}
+    facts = {"t": executor.t, "chunk": executor.training.chunk, "replay_seed": config.replay.seed}
     engine = Engine(
         config=config,
         executor=executor,

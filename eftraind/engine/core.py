@@ -5,6 +5,7 @@ slice, or a few dozen samples), so inference waits at most one call. Samples are
 are learnt from; the order of samples, steps, candidates and swaps depends only on the journal.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -209,6 +210,11 @@ class Engine:
         self._trainer.paused = False
         self._metrics.gauge("train_paused").set(0)
 
+    def set_rates(self, given: Mapping[str, Any]) -> None:
+        """Change rates of training, named as in the configuration. Raises ConfigError."""
+        self._trainer.set_rates(given)
+        self._emit("training", {"rates": dict(given)})
+
     def status(self) -> dict[str, Any]:
         """Plain data for `eftraind status`."""
         banks, trial = self._banks, self._gate.trial
@@ -233,7 +239,8 @@ class Engine:
             "loss": last.loss if last else None,
             "paused": self._trainer.paused,
             "device": asdict(self._executor.device.capabilities) | {"ops": None},
-            "chunk": self._executor.chunk,
+            "chunk": self._executor.training.chunk,
+            "memory_bytes": self._executor.need.parts_bytes(),
         }
         status["device"].pop("ops")
         return status

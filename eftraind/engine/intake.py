@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eftraind.engine.executor import Ints, Rows
+from eftraind.engine.executor import Rows
+from eftraind.engine.training import Ints
 from eftraind.metrics import Metrics
 from eftraind.store.pending import Pending
 from eftraind.store.replay import PRODUCER_SHIFT

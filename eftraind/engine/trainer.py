@@ -5,15 +5,18 @@ Steps are owed per labelled sample, not per second, so the same stream with the 
 the same steps whatever the machine's speed. Runs one slice at a time; judges and swaps nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eftraind.config import TrainConfig
-from eftraind.engine.executor import Executor, Ints, Rows
+from eftraind.engine import recipe
+from eftraind.engine.executor import Executor, Rows
+from eftraind.engine.training import Ints
 from eftraind.errors import NonFiniteError
-from eftraind.isa import Hyper
 from eftraind.metrics import Metrics
 from eftraind.store.replay import Replay
 
@@ -43,13 +46,9 @@ class Trainer:
         self.steps_since_snapshot = 0
         self.paused = False
         self.last: Step | None = None
-        executor.set_rates(
-            {
-                Hyper.RATE: config.learning_rate,
-                Hyper.MOMENTUM: config.momentum,
-                Hyper.DECAY: config.weight_decay,
-            }
-        )
+        self._training = executor.training
+        self._training.set_rates(recipe.rates_of(config))
+        self._frozen = b""
 
     @property
     def owed(self) -> float:
@@ -57,6 +56,8 @@ class Trainer:
 
     def admit(self, identity: Ints, labels: Ints, rows: Rows) -> None:
         """Keep labelled samples for replay."""
+        if not self._frozen:
+            self._frozen = self._executor.frozen_hash()
         placement = self._replay.admit(identity, labels)
         self._executor.write_pool(placement.rows, rows[placement.source])
         self._metrics.gauge("replay_samples").set(self._replay.size)
@@ -71,13 +72,17 @@ class Trainer:
     def withdraw(self, identity: Ints) -> int:
         return self._replay.withdraw(identity)
 
+    def set_rates(self, given: Mapping[str, Any]) -> None:
+        """Change `train.*` rates from the next step's end on. Raises ConfigError."""
+        self._training.set_rates(recipe.changed_rates(self._training.plan, given))
+
     def relabel(self, identity: Ints, labels: Ints) -> npt.NDArray[np.bool_]:
         return self._replay.relabel(identity, labels)
 
     @property
     def ready(self) -> bool:
         """Whether there is a slice to run."""
-        if self._executor.step_running:
+        if self._training.running:
             return not self.paused
         enough = self._replay.recent_size + self._replay.size >= self._config.min_samples
         return not self.paused and self._owed >= 1.0 and enough
@@ -87,11 +92,11 @@ class Trainer:
 
         Raises NonFiniteError when the learner's weights are spoilt; the step is then over.
         """
-        if not self._executor.step_running:
-            rows = self._replay.draw(self._executor.batch, self._config.fresh_fraction)
-            self._executor.begin_step(rows, self._replay.labels[rows])
+        if not self._training.running:
+            rows = self._replay.draw(self._training.batch, self._config.fresh_fraction)
+            self._training.begin(rows, self._replay.labels[rows])
         try:
-            done = self._executor.run_slice()
+            done = self._training.run_slice()
         except NonFiniteError:
             self._owed = max(0.0, self._owed - 1.0)
             self._metrics.counter("train_nonfinite_total").inc()
@@ -102,18 +107,24 @@ class Trainer:
         self._owed -= 1.0
         self.steps += 1
         self.steps_since_snapshot += 1
-        loss, accuracy, seconds = self._executor.step_result()
+        loss, accuracy, seconds = self._training.result()
         self.last = Step(self.steps, loss, accuracy, seconds)
         self._metrics.counter("train_steps_total").inc()
-        self._metrics.counter("train_samples_total").inc(self._executor.batch)
+        self._metrics.counter("train_samples_total").inc(self._training.batch)
         self._metrics.histogram("train_step_duration_seconds").observe(seconds)
         self._metrics.gauge("train_loss").set(loss)
         return self.last
 
     def restart(self) -> None:
-        """Forget a step half done and count anew: the learner's weights were replaced."""
-        self._executor.drop_step()
+        """Forget a step half done and count anew: the learner's weights were replaced.
+
+        What is kept as activations is worth nothing once the layers that made it are others.
+        """
+        self._training.drop()
         self.steps_since_snapshot = 0
+        if self._frozen and self._executor.frozen_hash() != self._frozen:
+            self._metrics.counter("samples_skipped_total").inc(self._replay.clear(), "stale_latent")
+            self._frozen = b""
 
     def replay_status(self) -> dict[str, object]:
         sizes = self._replay.class_sizes()

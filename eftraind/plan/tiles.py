@@ -186,6 +186,14 @@ def extents(c: Command, t: int) -> dict[str, int]:
     return formula(c, t)
 
 
+def macs(c: Command) -> int:
+    """Multiply-accumulates of a command; 0 for all but convolutions."""
+    if c.op not in (Op.CONV_FP, Op.CONV_BP, Op.CONV_WU):
+        return 0
+    window = c.n // c.groups * c.kernel_rows * c.kernel_cols
+    return c.images * c.m * c.rows_out * c.cols_out * window
+
+
 def slot_needs(commands: Iterable[Command], t: int) -> dict[Slot, int]:
     """Words touched in each slot (a LOAD's sample indices are data: devices check them)."""
     needs: dict[Slot, int] = {}

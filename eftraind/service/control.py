@@ -15,7 +15,7 @@ from eftraind.clock import Clock
 from eftraind.errors import EftraindError
 from eftraind.service.sockets import Buffer, Received, Router
 
-COMMANDS = ("pause", "resume", "promote", "rollback", "checkpoint")
+COMMANDS = ("pause", "resume", "promote", "rollback", "checkpoint", "set")
 STATUS_DEADLINE_S = 2.0
 COMMAND_DEADLINE_S = 30.0
 MAX_WAITING = 64

@@ -18,11 +18,11 @@ from eftraind.clock import Clock
 from eftraind.config import Config
 from eftraind.engine.boot import boot
 from eftraind.engine.core import Engine
-from eftraind.engine.executor import INFER_SIZES
 from eftraind.errors import EftraindError
 from eftraind.fsio import FileOps
 from eftraind.graph import Graph
 from eftraind.metrics import Metrics
+from eftraind.plan.memory import INFER_SIZES
 
 FETCH_BYTES = 1 << 20
 FETCH_BELOW_SAMPLES = 512
@@ -197,6 +197,8 @@ class EngineService:
                 engine.pause()
             elif command == "resume":
                 engine.resume()
+            elif command == "set":
+                engine.set_rates(args)
             elif command != "status":
                 raise EftraindError(f"unknown command {command!r}", remedy="see --help")
         except EftraindError as error:

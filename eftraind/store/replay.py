@@ -151,6 +151,16 @@ class Replay:
         self._forget(rows)
         return len(rows)
 
+    def clear(self) -> int:
+        """Forget all samples, and what had to be let go before; returns how many rows were freed.
+
+        The generator goes on: what is drawn later depends on all that came before.
+        """
+        rows = np.flatnonzero(self._identity != EMPTY)
+        self._forget(rows)
+        self._limit[:] = np.inf
+        return len(rows)
+
     def relabel(self, identity: Ints, labels: Ints) -> npt.NDArray[np.bool_]:
         """Correct labels of kept samples; returns which identities were found."""
         order = np.argsort(identity, kind="stable")

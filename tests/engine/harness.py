@@ -1,5 +1,7 @@
 """An engine in this process, fed with journal records as front would, on a real device."""
 
+import os
+
 import numpy as np
 
 from eftraind import config, networks, wire, wire_records
@@ -8,6 +10,8 @@ from eftraind.engine.boot import boot
 from eftraind.fsio import FileOps
 from eftraind.metrics import Metrics
 
+KIND = os.environ.get("EFTRAIND_TEST_DEVICE", "cpu")
+"""`reference` runs these tests where the native library is not built."""
 STREAM = wire.Stream((8, 8, 1), "uint8", 10, 1 << 20)
 PROTOTYPES = np.random.default_rng(42).integers(0, 256, (10, 8, 8, 1))
 
@@ -25,7 +29,7 @@ def configuration(state_dir, **sections):
         "state_dir": str(state_dir),
         "run_dir": str(state_dir),
         "model": {"network": "digits", "seed": 3},
-        "device": {"kind": "cpu", "threads": 1},
+        "device": {"kind": KIND, "threads": 1},
         "train": {"batch": 16, "min_samples": 32, "learning_rate": 0.02},
         "gate": {"candidate_steps": 20, "min_samples": 32, "max_samples": 300},
     }
