@@ -111,9 +111,14 @@ def test_backward_stops_at_the_first_trainable_layer(device: OpenDevice) -> None
 
 @pytest.mark.parametrize(
     ("name", "cut", "frozen_norms"),
-    [("plain", "c1", False), ("plain", "p", False), ("residual", "sum", True), ("branches", "cat",
-     False)],
-)  # fmt: skip
+    [
+        ("plain", "c1", False),
+        ("plain", "p", False),
+        ("residual", "sum", True),
+        ("residual", "n3", True),
+        ("branches", "cat", False),
+    ],
+)
 def test_latent_replay_is_plain_training_behind_the_cut(
     device: OpenDevice, name: str, cut: str, frozen_norms: bool
 ) -> None:
