@@ -29,7 +29,7 @@ FLOORS = (
     ("accel.*",),
     ("engine.*",),
     ("service.*",),
-    ("demo.* train.* cli __main__",),
+    ("demo.* train.* onnx_io.* cli __main__",),
 )
 
 FENCES = {  # import -> the only places it may appear
@@ -40,6 +40,8 @@ FENCES = {  # import -> the only places it may appear
     "ctypes": "accel.cpu",
     "pynq": "accel.board",
     "matplotlib": "demo train",
+    "onnx": "onnx_io",
+    "google": "onnx_io",
     "rich": "demo train",
     "torch": "",
     "sklearn": "",
