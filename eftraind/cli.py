@@ -91,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         add("export", "write weights into an ONNX model", _export),
     )
     _add_demo(add("demo", "start everything and learn from real images", _demo))
+    training: Any = import_module("eftraind.train.options")
+    training.add_arguments(add("train", "learn from an .npz file, without a daemon", _train))
+    training.add_sizes(add("memory", "what training a network needs of a device", _memory))
     add("version", "print the version", _version)
     return parser
 
@@ -282,6 +285,18 @@ def _demo(given: argparse.Namespace) -> int:
     demo: Any = import_module("eftraind.demo.main")
     status: int = demo.run(given)
     return status
+
+
+def _train(given: argparse.Namespace) -> int:
+    train: Any = import_module("eftraind.train.main")
+    status: int = train.run(given)
+    return status
+
+
+def _memory(given: argparse.Namespace) -> int:
+    sizes: Any = import_module("eftraind.train.sizes")
+    print(sizes.table(given))
+    return 0
 
 
 def _version(given: argparse.Namespace) -> int:

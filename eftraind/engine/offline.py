@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eftraind import params as parameters
-from eftraind.accel.device import Device
+from eftraind.accel.device import Capabilities, Device
 from eftraind.engine.executor import Executor
 from eftraind.errors import ConfigError
 from eftraind.graph import Graph
@@ -20,7 +20,7 @@ from eftraind.isa import Hyper, Slot
 from eftraind.metrics import Metrics
 from eftraind.params import F32, Params
 from eftraind.plan.lower import Plan
-from eftraind.plan.memory import WEIGHT_SLOTS
+from eftraind.plan.memory import WEIGHT_SLOTS, Need
 
 CHUNK = 8
 Arrays = npt.NDArray[Any]
@@ -91,6 +91,18 @@ class Course:
         self._executor.clear_momentum()
         self._training.set_rates(rates)
         self._executor.write_pool(np.arange(len(x)), self._executor.pack(x))
+
+    @property
+    def batch(self) -> int:
+        return self._training.batch
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._executor.device.capabilities
+
+    @property
+    def need(self) -> Need:
+        return self._executor.need
 
     @property
     def steps_per_epoch(self) -> int:

@@ -14,7 +14,7 @@ from eftraind.accel.device import Device
 from eftraind.engine.diagnose import spoilt
 from eftraind.errors import ConfigError, DeviceError, NonFiniteError
 from eftraind.graph import Graph
-from eftraind.isa import Hyper, Op, Program, Slot
+from eftraind.isa import Hyper, Op, Slot
 from eftraind.plan import lower
 from eftraind.plan.bank import BankLayout
 from eftraind.plan.draft import ConstsLayout

@@ -1,0 +1,1 @@
+"""Training offline, and sizing: what an ML engineer does before a robot is sent out."""
