@@ -89,9 +89,8 @@ class HostDevice(ABC):
                     remedy="bind a larger buffer",
                 )
         status, nanoseconds = self._execute(handle, first, count)
-        for index, value in enumerate(status):
-            if value != Status.OK:
-                self._raise_for(program, first + index, Status(int(value)))
+        for index in np.flatnonzero(status != int(Status.OK)):
+            self._raise_for(program, first + int(index), Status(int(status[index])))
         return nanoseconds
 
     def close(self) -> None:

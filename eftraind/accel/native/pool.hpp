@@ -49,7 +49,7 @@ inline void plain_row(const Command& c, const float* x, int64_t x_row, float* y)
 inline int pool_fp(const Task& task) {
   const Command& c = *task.command;
   const Pool p = pool_of(c);
-  for (Range mine; task.take(p.planes * c.rows_out, &mine);) {
+  task.each(p.planes * c.rows_out, [&](Range mine, int) {
     for (int64_t i = mine.begin; i < mine.end; ++i) {
       const int64_t plane = i / c.rows_out, r = i % c.rows_out;
       const float* x = operand(task, c.src_slot, c.src_offset) + plane * p.xs.tile;
@@ -60,7 +60,7 @@ inline int pool_fp(const Task& task) {
         for (int64_t k = 0; k < c.cols_out; ++k) store(y + k * T, greatest(p, x, box_of(c, r, k)));
       }
     }
-  }
+  });
   return STATUS_OK;
 }
 
@@ -113,13 +113,13 @@ inline void plane_back(const Command& c, const Pool& p, const float* x, const fl
 inline int pool_bp(const Task& task) {
   const Command& c = *task.command;
   const Pool p = pool_of(c);
-  for (Range mine; task.take(p.planes, &mine);) {
+  task.each(p.planes, [&](Range mine, int) {
     for (int64_t i = mine.begin; i < mine.end; ++i) {
       plane_back(c, p, operand(task, c.aux_slot, c.aux_offset) + i * p.xs.tile,
                  operand(task, c.src_slot, c.src_offset) + i * p.ys.tile,
                  operand(task, c.dst_slot, c.dst_offset) + i * p.xs.tile);
     }
-  }
+  });
   return STATUS_OK;
 }
 
