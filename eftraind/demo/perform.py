@@ -34,8 +34,7 @@ def perform(options: Options, stream: TextIO, clock: Clock) -> Result:
             count = pretrain.known_world(dataset)
             screen.say(f"pre-training network {network.name} on {count} images of {dataset.name}")
             weights = stage.state / "start.safetensors"
-            learned = pretrain.learn(network, dataset, seed=options.seed, device=options.device)
-            pretrain.save(learned, weights)
+            pretrain.save(pretrain.learn(network, dataset, options), weights)
         stage.start_daemon(settings(stage, weights, options))
         director = Director(options, dataset, stage, screen, inbox, clock, power_meter())
         result = director.run(started_s)
