@@ -103,10 +103,9 @@ def check_command(command: Command, lanes: int, ops: frozenset[Op]) -> None:
         refuse(f"sizes {sizes}")
     if c.op in (Op.CONV_FP, Op.CONV_BP, Op.CONV_WU) and c.m <= 0:
         refuse(f"{c.m} output channels")
-    if c.op in (Op.POOL_FP, Op.POOL_BP):
-        return
     narrow = input_lanes(c.n, lanes)
-    if c.lanes != lanes and (c.lanes != narrow or c.n > lanes or c.op is Op.CONV_BP):
+    backward = c.op in (Op.CONV_BP, Op.POOL_BP)
+    if c.lanes != lanes and (c.lanes != narrow or c.n > lanes or backward):
         refuse(f"{c.lanes} lanes for {c.n} channels at T = {lanes}")
 
 

@@ -64,7 +64,7 @@ def _conv_words(c: Command, t: int) -> tuple[int, int, int]:
 
 def _pool_words(c: Command, t: int) -> tuple[int, int]:
     return (
-        c.images * map_words(c.n, c.rows_in, c.cols_in, t),
+        c.images * map_words(c.n, c.rows_in, c.cols_in, t, c.lanes),
         c.images * map_words(c.n, c.rows_out, c.cols_out, t),
     )
 
