@@ -75,7 +75,7 @@ def check(graph: Graph) -> None:
             raise GraphError(f"layer {layer.name}: nobody reads it", remedy="remove or connect it")
     for index in graph.readers(INPUT):
         layer = graph.layers[index]
-        if not layer.convolves or layer.depthwise:
+        if not (layer.convolves or layer.kind == "maxpool") or layer.depthwise:
             raise GraphError(
                 f"layer {layer.name}: a {layer.kind} reads the network input",
                 remedy="begin with an ordinary convolution or a linear layer",

@@ -99,7 +99,7 @@ def _conditions(c: Command, lanes: int) -> dict[str, bool]:
     """What must hold for a command on maps, by the complaint if it does not."""
     conv = c.op in (Op.CONV_FP, Op.CONV_BP, Op.CONV_WU)
     narrow = c.lanes == input_lanes(c.n, lanes) and c.n <= lanes
-    may_be_narrow = c.op in (Op.LOAD, Op.CONV_FP, Op.CONV_WU) and c.groups == 1
+    may_be_narrow = c.op in (Op.LOAD, Op.CONV_FP, Op.CONV_WU, Op.POOL_FP)
     sizes: tuple[int, ...] = (c.n, c.rows_in, c.cols_in)
     if c.op is not Op.LOAD:
         sizes += (c.rows_out, c.cols_out, c.kernel_rows, c.kernel_cols)

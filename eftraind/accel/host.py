@@ -25,7 +25,8 @@ class HostDevice(ABC):
         self._table: dict[Slot, int] = {}
         self._programs: list[Program] = []
         self._needs: list[Mapping[Slot, int]] = []
-        self._checked: set[tuple[int, int, int]] = set()
+        self._fitting: set[int] = set()
+        """Programs whose needs were compared with the buffers bound now."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -42,6 +43,7 @@ class HostDevice(ABC):
         if not 0 <= buffer < len(self._buffers):
             raise ProgramError(f"slot {slot.name}: no buffer {buffer}", remedy="allocate it first")
         self._table[slot] = buffer
+        self._fitting.clear()
         self._bound_hook(slot, self._buffers[buffer])
 
     def bound(self, slot: Slot) -> int:
@@ -80,6 +82,15 @@ class HostDevice(ABC):
 
     def run(self, handle: int, first: int, count: int) -> Nanoseconds:
         program = self._programs[handle]
+        if handle not in self._fitting:
+            self._check_fits(handle, program)
+        status, nanoseconds = self._execute(handle, first, count)
+        for index in np.flatnonzero(status != int(Status.OK)):
+            self._raise_for(program, first + int(index), Status(int(status[index])))
+        return nanoseconds
+
+    def _check_fits(self, handle: int, program: Program) -> None:
+        """Compare every slot's need with what is bound; it holds until something else is bound."""
         for slot, words in self._needs[handle].items():
             size = self._buffers[self.bound(slot)].size
             if size < words:
@@ -88,11 +99,7 @@ class HostDevice(ABC):
                     f"its buffer has {size}",
                     remedy="bind a larger buffer",
                 )
-        status, nanoseconds = self._execute(handle, first, count)
-        for index, value in enumerate(status):
-            if value != Status.OK:
-                self._raise_for(program, first + index, Status(int(value)))
-        return nanoseconds
+        self._fitting.add(handle)
 
     def close(self) -> None:
         self._buffers.clear()

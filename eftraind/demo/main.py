@@ -1,38 +1,30 @@
-"""`eftraind demo`: prepares weights and a daemon, lets the director run, shows and writes results.
+"""`eftraind demo`: checks the flags, runs the demo, turns its end into an exit status.
 
-Owns the order of set-up and tear-down and the exit status: 0 when nothing was lost, 1 otherwise.
-However it ends (done, failed, Ctrl-C, SIGTERM), no process and no temporary file stays behind.
+0 when nothing was lost, 1 otherwise, 130 when interrupted (Ctrl-C or SIGTERM). What the demo needs
+beyond the daemon (rich, matplotlib) is imported here, so that its absence can be explained.
 """
 
 import argparse
-import json
-import queue
 import signal
 import sys
-from collections.abc import Callable
-from typing import TextIO
+from importlib import import_module
+from typing import Any
 
 from eftraind.clock import Clock
-from eftraind.demo import data, plot, pretrain
-from eftraind.demo.children import Inbox
-from eftraind.demo.director import Director
-from eftraind.demo.options import Options, from_arguments
-from eftraind.demo.screen import Screen
-from eftraind.demo.stage import Stage, settings
-from eftraind.demo.story import Result
-from eftraind.power import find_rails
+from eftraind.demo.options import from_arguments
+from eftraind.errors import ConfigError
 
 INTERRUPTED = 130
+EXTRA = ("rich", "matplotlib")
 
 
 def run(given: argparse.Namespace) -> int:
     """The command line's entry; raises EftraindError for the command line to show."""
     options = from_arguments(given)
-    if options.plot is not None:
-        plot.check_path(options.plot)
+    performance = _performance()
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        result = perform(options, sys.stdout, Clock())
+        result = performance.perform(options, sys.stdout, Clock())
     except KeyboardInterrupt:
         sys.stderr.write("eftraind demo: interrupted; everything it started is ended\n")
         return INTERRUPTED
@@ -41,43 +33,16 @@ def run(given: argparse.Namespace) -> int:
     return 0 if result.nothing_lost else 1
 
 
-def perform(options: Options, stream: TextIO, clock: Clock) -> Result:
-    """One whole run."""
-    started_s = clock.monotonic_s()
-    dataset = data.load(options.data)
-    network = pretrain.load_network(options.network, dataset)
-    inbox: Inbox = queue.Queue()
-    with Screen(stream, clock) as screen, Stage(options.keep_state, inbox) as stage:
-        weights = options.weights
-        if weights is None:
-            count = pretrain.known_world(dataset)
-            screen.say(f"pre-training network {network.name} on {count} images of {dataset.name}")
-            weights = stage.state / "start.safetensors"
-            learned = pretrain.learn(network, dataset, seed=options.seed, device=options.device)
-            pretrain.save(learned, weights)
-        stage.start_daemon(settings(stage, weights, options))
-        director = Director(options, dataset, stage, screen, inbox, clock, power_meter())
-        result = director.run(started_s)
-    screen.finish(result)
-    if options.plot is not None:
-        plot.draw(options.plot, director.story, result)
-        screen.say(f"picture: {options.plot}")
-    if options.json is not None:
-        text = json.dumps(result.as_json(), indent=2)
-        options.json.write_text(text + "\n", encoding="utf-8")
-        screen.say(f"figures: {options.json}")
-    return result
-
-
-def power_meter() -> Callable[[], float | None]:
-    """Reads watts of all rails together; None where there is no sensor."""
-    rails = find_rails("/sys")
-
-    def read_w() -> float | None:
-        values = [value for rail in rails if (value := rail.read_w()) is not None]
-        return sum(values) if values else None
-
-    return read_w
+def _performance() -> Any:
+    try:
+        return import_module("eftraind.demo.perform")
+    except ModuleNotFoundError as error:
+        needed = str(error.name).partition(".")[0]
+        if needed not in EXTRA:
+            raise
+        raise ConfigError(
+            f"the demo needs {needed}", remedy="pip install 'eftraind[demo]'"
+        ) from None
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -8,8 +8,8 @@ from eftraind.demo.data import DIGITS
 from eftraind.demo.shifts import SHIFTS
 from eftraind.errors import ConfigError
 
-DIGITS_DEFAULTS = {"samples": 9000, "rate": 300.0}
-OTHER_DEFAULTS = {"samples": 6000, "rate": 60.0}
+DIGITS_DEFAULTS = {"samples": 9000, "rate": 300.0, "learning_rate": 0.02}
+OTHER_DEFAULTS = {"samples": 6000, "rate": 60.0, "learning_rate": 0.005}
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Options:
     samples: int
     shift_at: int
     rate: float
+    learning_rate: float
     seed: int
     plot: Path | None
     json: Path | None
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, help="labelled samples in all (9000; other data 6000)")
     add("--shift-at", type=int, metavar="N", help="samples before the shift (a third)")
     add("--rate", type=float, help="samples per second (300; other data 60)")
+    add("--learning-rate", type=float, help="step size (0.02; other data 0.005)")
     add("--seed", type=int, default=0, help="of everything that is drawn (0)")
     add("--plot", type=Path, metavar="OUT", help="write a picture: .png, .svg or .pdf")
     add("--json", type=Path, metavar="OUT", help="write the figures")
@@ -60,6 +62,9 @@ def from_arguments(given: argparse.Namespace) -> Options:
         samples=samples,
         shift_at=samples // 3 if given.shift_at is None else given.shift_at,
         rate=defaults["rate"] if given.rate is None else given.rate,
+        learning_rate=(
+            defaults["learning_rate"] if given.learning_rate is None else given.learning_rate
+        ),
         seed=given.seed,
         plot=given.plot,
         json=given.json,
@@ -74,6 +79,7 @@ def _check(options: Options) -> None:
         "--samples must be at least 1": options.samples >= 1,
         "--shift-at must lie between 0 and --samples": 0 <= options.shift_at <= options.samples,
         "--rate must be a positive number of at most 1e6": 0 < options.rate <= 1e6,
+        "--learning-rate must lie between 0 and 1": 0 < options.learning_rate <= 1,
         "--seed must not be negative": options.seed >= 0,
         "the directory of --json must exist": options.json is None
         or options.json.resolve().parent.is_dir(),

@@ -14,14 +14,14 @@ from safetensors.numpy import save_file
 from eftraind import graph, networks
 from eftraind.accel import open_device
 from eftraind.demo.data import Dataset
+from eftraind.demo.options import Options
 from eftraind.engine import offline
 from eftraind.errors import ConfigError
 
 SHARE = 0.5
 BATCH = 32
-LEARNING_RATE = 0.02
 MOMENTUM = 0.9
-IMAGES_SEEN = 60_000
+IMAGES_SEEN = 30_000
 MAX_EPOCHS = 20
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -55,7 +55,7 @@ def load_network(name: str, dataset: Dataset) -> graph.Graph:
     return network
 
 
-def learn(network: graph.Graph, dataset: Dataset, *, seed: int, device: str) -> Weights:
+def learn(network: graph.Graph, dataset: Dataset, options: Options) -> Weights:
     """Weights for the world before the shift."""
     count = known_world(dataset)
     return offline.fit(
@@ -64,10 +64,10 @@ def learn(network: graph.Graph, dataset: Dataset, *, seed: int, device: str) -> 
         dataset.y_train[:count],
         epochs=epochs(count),
         batch=BATCH,
-        learning_rate=LEARNING_RATE,
+        learning_rate=options.learning_rate,
         momentum=MOMENTUM,
-        seed=seed,
-        device=open_device(device),
+        seed=options.seed,
+        device=open_device(options.device),
     )
 
 

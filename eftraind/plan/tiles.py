@@ -78,7 +78,7 @@ def _conv(c: Command, t: int) -> dict[str, int]:
 
 
 def _pool(c: Command, t: int) -> dict[str, int]:
-    x = c.images * map_words(c.n, c.rows_in, c.cols_in, t)
+    x = c.images * map_words(c.n, c.rows_in, c.cols_in, t, c.lanes)
     y = c.images * map_words(c.n, c.rows_out, c.cols_out, t)
     if c.op in (Op.POOL_FP, Op.AVG_FP):
         return {"src": x, "dst": y}

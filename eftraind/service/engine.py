@@ -140,6 +140,8 @@ class EngineService:
                 pass
 
     def _take_records(self, records: link.Records) -> None:
+        if records.from_seq != self._next_seq:
+            return  # the answer to a question asked before front was restarted
         self._fetching = False
         operations = 0
         for seq, payload in records.payloads():

@@ -16,6 +16,9 @@ import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 EMPTY = -1
+SLACK = 16
+"""A full reservoir is thinned by one part in this many: sorting it for every few newcomers would
+cost more than all else that is done with a sample."""
 PRODUCER_SHIFT = 40
 """A sample's identity is one integer: producer number above, sequence number below."""
 
@@ -50,6 +53,7 @@ class Replay:
     ) -> None:
         self._policy = policy
         self._capacity = capacity
+        self._thinned = capacity - capacity // SLACK
         self._recent = recent
         self._classes = classes
         self._rng = rng
@@ -129,7 +133,7 @@ class Replay:
         first = np.cumsum(present) - present
         rank = np.empty(len(order), dtype=np.int64)
         rank[order] = np.arange(len(order)) - first[all_groups[order]]
-        allowed = shares(present, self._capacity)
+        allowed = shares(present, self._thinned)
         kept = rank < allowed[all_groups]
         full = allowed < present
         for index in np.flatnonzero(full):

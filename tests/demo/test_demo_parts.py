@@ -1,9 +1,11 @@
 """The demo's small parts: flags, child processes, lines of progress, the schedule of epochs."""
 
 import argparse
+import importlib
 import io
 import os
 import queue
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,18 @@ def test_stationary_is_no_shift() -> None:
 def test_nonsense_is_refused(flags: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match=flags[0] if flags[0] != "--json" else "directory"):
         parse(*flags)
+
+
+def test_what_the_demo_needs_beyond_the_daemon_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*sys.modules]:
+        if name.startswith(("eftraind.demo.", "rich")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rich", None)
+    main = importlib.import_module("eftraind.demo.main")
+    parser = argparse.ArgumentParser()
+    options.add_arguments(parser)
+    with pytest.raises(ConfigError, match=r"eftraind\[demo\]"):
+        main.run(parser.parse_args([]))
 
 
 def start(tmp_path: Path, code: str) -> tuple[Child, Inbox]:

@@ -81,7 +81,7 @@ def test_the_name_check_itself() -> None:
     assert not exists("clock.Clock.fly") and not exists("nothing.here")
 
 
-@pytest.mark.parametrize("code", blocks("bash"))
+@pytest.mark.parametrize("code", list(blocks("bash")))
 def test_commands_exist_and_take_their_flags(code: str) -> None:
     for line in code.splitlines():
         words = shlex.split(line, comments=True)
@@ -110,7 +110,7 @@ def check_command(words: list[str], line: str) -> None:
         assert flag in run.stdout, f"{line}: no flag {flag}"
 
 
-@pytest.mark.parametrize("code", blocks("python"))
+@pytest.mark.parametrize("code", list(blocks("python")))
 def test_examples_run(code: str) -> None:
     fake = pytest.importorskip("eftraind.client.fake")
     with fake.FakeDaemon(shape=(8, 8, 1), classes=10) as daemon:

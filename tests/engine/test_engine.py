@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import safetensors.numpy
-from harness import Rig, configuration, labelled_images
+from enginerig import Rig, configuration, labelled_images
 
 from eftraind import networks, wire
 from eftraind.clock import FakeClock

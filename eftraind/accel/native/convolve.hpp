@@ -88,7 +88,6 @@ inline void correlate_images(Correlation j, const Task& task) {
   if (!spans_the_map(c)) return correlate(j, task);
   const Correlation whole = j;
   for (int first = 0; first < c.images; first += whole.cols_out) {
-    if (first > 0) task.agree(STATUS_OK);
     j.x = whole.x + first * whole.xs.col;
     j.y = whole.y + first * whole.ys.col;
     if (whole.mask) j.mask = whole.mask + first * whole.ys.col;
@@ -138,19 +137,18 @@ inline void turn_weights(const Task& task) {
   const float* w = operand(task, c.weights_slot, c.weights_offset);
   const int mt = tiles(c.m), nt = tiles(c.n), kernel = c.kernel_rows * c.kernel_cols;
   const bool spans = spans_the_map(c);
-  for (Range r; task.take(int64_t(mt) * nt * kernel, &r);) {
+  task.each(int64_t(mt) * nt * kernel, [&](Range r, int) {
     for (int64_t i = r.begin; i < r.end; ++i) {
       const int64_t m = i / kernel / nt, n = i / kernel % nt, k = i % kernel;
       const int64_t at = spans ? (n * kernel + k) * mt + m : (n * mt + m) * kernel + kernel - 1 - k;
       transpose(w + i * T * T, task.shared + at * T * T);
     }
-  }
+  });
 }
 
 inline int conv_bp(const Task& task) {
   const Command& c = *task.command;
   turn_weights(task);
-  task.agree(STATUS_OK);
   Correlation j = backward(c);
   j.x = operand(task, c.src_slot, c.src_offset);
   j.w = task.shared;

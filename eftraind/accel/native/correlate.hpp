@@ -91,15 +91,16 @@ inline void fill_row(const Correlation& j, const float* x, float* out) {
 }
 
 // Rows [first, last) of the output need these input rows.
-inline Window fill_window(const Correlation& j, int image, int first, int last, float* scratch) {
+inline Window fill_window(const Correlation& j, int64_t image, int64_t first, int64_t last,
+                          float* scratch) {
   const float* x = j.x + image * j.xs.image;
-  if (readable_in_place(j)) return {x + int64_t(first) * j.step_rows * j.xs.row, j.xs.tile, j.xs.row, 0};
+  if (readable_in_place(j)) return {x + first * j.step_rows * j.xs.row, j.xs.tile, j.xs.row, 0};
   const int64_t width = window_row_words(j);
-  const int rows = (last - 1 - first) * j.step_rows + j.kernel_rows;
+  const int64_t rows = (last - 1 - first) * j.step_rows + j.kernel_rows;
   for (int tile = 0; tile < j.tiles_in; ++tile) {
-    for (int r = 0; r < rows; ++r) {
-      float* out = scratch + (int64_t(tile) * rows + r) * width;
-      const int from = first * j.step_rows + r - j.top;
+    for (int64_t r = 0; r < rows; ++r) {
+      float* out = scratch + (tile * rows + r) * width;
+      const int64_t from = first * j.step_rows + r - j.top;
       if (from >= 0 && from % j.spread_rows == 0 && from / j.spread_rows < j.rows_in) {
         fill_row(j, x + tile * j.xs.tile + from / j.spread_rows * j.xs.row, out);
       } else {
@@ -233,21 +234,22 @@ inline int64_t window_words(const Correlation& j) {
   return j.tiles_in * rows * window_row_words(j);
 }
 
-inline void correlate_rows(const Correlation& j, Shape shape, Range m, int image, int first,
-                           int last, float* scratch) {
+inline void correlate_rows(const Correlation& j, Shape shape, Range m, int64_t image, Range rows,
+                           float* scratch) {
+  const int64_t first = rows.begin, last = rows.end;
   const Window v = fill_window(j, image, first, last, scratch);
   const int64_t weights = int64_t(j.tiles_in) * j.kernel_rows * j.kernel_cols * j.lanes_w * T;
   for (int64_t tile = m.begin; tile < m.end; ++tile) {
     const float* w = j.w + tile * weights;
     const float* bias = j.bias ? j.bias + tile * T : nullptr;
-    for (int r = first; r < last;) {
+    for (int64_t r = first; r < last;) {
       const bool tall = shape.rows > 1 && last - first >= shape.rows;
       if (tall && r + shape.rows > last) r = last - shape.rows;
       const int64_t at = image * j.ys.image + tile * j.ys.tile + r * j.ys.row;
       for (int c = 0; c < j.cols_out; c += shape.cols) {
         if (c + shape.cols > j.cols_out) c = j.cols_out - shape.cols;
         const int64_t out = at + c * j.ys.col;
-        const float* x = v.x + int64_t(r - first) * j.step_rows * v.row + c * T;
+        const float* x = v.x + (r - first) * j.step_rows * v.row + c * T;
         (tall ? BLOCKS.tall : BLOCKS.one)[shape.cols](j, v, x, w, bias, j.y + out,
                                                       j.mask ? j.mask + out : nullptr);
       }
@@ -256,16 +258,19 @@ inline void correlate_rows(const Correlation& j, Shape shape, Range m, int image
   }
 }
 
-// Takes row blocks of all images; where there are few (small batches of fully connected layers), a
-// fixed share of the m tiles.
+// A unit is some rows of one image or, where there are few of these (small batches of fully
+// connected layers), some m tiles.
 inline void correlate(const Correlation& j, const Task& task) {
   const Shape shape = choose_block(j.rows_out, j.cols_out);
   const int64_t groups = ceil_div(j.rows_out, shape.rows);
   if (groups * j.images < 2 * task.threads && j.tiles_out > 1) {
-    const Range m = share(j.tiles_out, task.thread, task.threads);
-    for (int image = 0; image < j.images && m.begin < m.end; ++image) {
-      correlate_rows(j, shape, m, image, 0, j.rows_out, task.own);
-    }
+    // Each unit fills the window anew.
+    const int64_t grain = ceil_div(j.tiles_out, task.threads);
+    task.each(j.tiles_out, grain, [&](Range m, int thread) {
+      for (int image = 0; image < j.images; ++image) {
+        correlate_rows(j, shape, m, image, {0, j.rows_out}, task.scratch_of(thread));
+      }
+    });
     return;
   }
   // Whole images, as rows between two parts are read twice, unless images are few.
@@ -273,12 +278,13 @@ inline void correlate(const Correlation& j, const Task& task) {
   const int64_t most_groups = most(window_rows(j) / shape.rows, 1);
   const int64_t grain = least(ceil_div(groups, parts), most_groups);
   const int64_t cuts = ceil_div(groups, grain);
-  for (Range r; task.take(j.images * cuts, 1, &r);) {
-    const int64_t first = r.begin % cuts * grain * shape.rows;
-    const int64_t last = least(first + grain * shape.rows, j.rows_out);
-    correlate_rows(j, shape, {0, j.tiles_out}, static_cast<int>(r.begin / cuts),
-                   static_cast<int>(first), static_cast<int>(last), task.own);
-  }
+  task.each(j.images * cuts, 1, [&](Range unit, int thread) {
+    for (int64_t i = unit.begin; i < unit.end; ++i) {
+      const int64_t first = i % cuts * grain * shape.rows;
+      const Range rows = {first, least(first + grain * shape.rows, j.rows_out)};
+      correlate_rows(j, shape, {0, j.tiles_out}, i / cuts, rows, task.scratch_of(thread));
+    }
+  });
 }
 
 }  // namespace

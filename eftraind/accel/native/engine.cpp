@@ -94,7 +94,7 @@ int64_t aligned(int64_t words) { return (words + 31) / 32 * 32; }
 bool grow(Engine& e, const Command* commands, int count) {
   Scratch need = e.scratch;
   for (int i = 0; i < count; ++i) {
-    const Scratch one = e.kernels->scratch(commands[i], e.team.threads());
+    const Scratch one = e.kernels->scratch(commands[i]);
     if (one.own_words > need.own_words) need.own_words = aligned(one.own_words);
     if (one.shared_words > need.shared_words) need.shared_words = aligned(one.shared_words);
   }
@@ -109,40 +109,27 @@ bool grow(Engine& e, const Command* commands, int count) {
   return true;
 }
 
-struct Run {
-  Engine* engine;
-  const Command* commands;
-  int count;
-  int32_t* status;
-  int64_t* nanoseconds;
-};
-
 int64_t now_ns() {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return int64_t(t.tv_sec) * 1000000000 + t.tv_nsec;
 }
 
-int meet(void* team, int thread, int status) { return static_cast<Team*>(team)->meet(thread, status); }
-int64_t next(void* team, int64_t grain) { return static_cast<Team*>(team)->next(grain); }
+void spread(void* team, int64_t total, int64_t grain, Body body, const void* context) {
+  static_cast<Team*>(team)->spread(total, grain, body, context);
+}
 
-// Every thread walks the whole list and meets the others after each command.
-void walk(void* argument, int thread) {
-  const Run& run = *static_cast<Run*>(argument);
-  Engine& e = *run.engine;
-  Task task = {nullptr, e.slots, e.slot_words, thread, e.team.threads(),
-               e.memory + e.scratch.shared_words + thread * e.scratch.own_words, e.memory, &e.team, meet, next};
+void run(Engine& e, const Command* commands, int count, int32_t* status, int64_t* nanoseconds) {
+  Task task = {nullptr, e.slots, e.slot_words, e.team.threads(), e.memory,
+               e.memory + e.scratch.shared_words, e.scratch.own_words, &e.team, spread};
   int64_t start = now_ns();
-  for (int i = 0; i < run.count; ++i) {
-    task.command = run.commands + i;
-    const int status = task.agree(e.kernels->run(task));
-    if (thread == 0) {
-      const int64_t end = now_ns();
-      run.nanoseconds[i] = end - start;
-      run.status[i] = status;
-      start = end;
-    }
-    if (status != STATUS_OK) return;
+  for (int i = 0; i < count; ++i) {
+    task.command = commands + i;
+    status[i] = e.kernels->run(task);
+    const int64_t end = now_ns();
+    nanoseconds[i] = end - start;
+    start = end;
+    if (status[i] != STATUS_OK) return;
   }
 }
 
@@ -188,9 +175,8 @@ EFT_EXPORT int eft_prepare(void* engine, const int32_t* words, int count) {
 
 // Runs prepared commands until one fails; writes each one's status and time.
 EFT_EXPORT void eft_run(void* engine, const int32_t* words, int count, int32_t* status, int64_t* nanoseconds) {
-  eft::Engine* e = static_cast<eft::Engine*>(engine);
-  eft::Run run = {e, reinterpret_cast<const eft::Command*>(words), count, status, nanoseconds};
-  e->team.run(eft::walk, &run);
+  eft::run(*static_cast<eft::Engine*>(engine), reinterpret_cast<const eft::Command*>(words), count, status,
+           nanoseconds);
 }
 
 EFT_EXPORT void eft_close(void* engine) {

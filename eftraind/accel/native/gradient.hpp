@@ -203,8 +203,8 @@ inline int conv_wu(const Task& task) {
   const int64_t items = g.items();
   const int64_t grain = ceil_div(items, ceil_div(6 * task.threads, g.sections));
   const int64_t cuts = ceil_div(items, grain);
-  for (Range r; task.take(g.sections * cuts, 1, &r);) {
-    const int64_t s = r.begin / cuts, first = r.begin % cuts * grain;
+  task.each(g.sections * cuts, 1, [&](Range unit, int) {
+    const int64_t s = unit.begin / cuts, first = unit.begin % cuts * grain;
     float* d = g.sections == 1 ? dst : task.shared + s * g.words();
     const Range chunks = share(g.chunks, s, g.sections);
     for (int64_t i = chunks.begin; i < chunks.end; ++i) {
@@ -212,16 +212,15 @@ inline int conv_wu(const Task& task) {
       chunk.fresh = i == chunks.begin && !(add && g.sections == 1);
       accumulate_chunk(g, chunk, {first, least(first + grain, items)}, d);
     }
-  }
+  });
   if (g.sections == 1) return STATUS_OK;
-  task.agree(STATUS_OK);
-  for (Range r; task.take(g.words() / T, &r);) {
+  task.each(g.words() / T, [&](Range r, int) {
     for (int64_t i = r.begin * T; i < r.end * T; i += T) {
       Vec sum = add ? load(dst + i) : Vec{};
       for (int64_t s = 0; s < g.sections; ++s) sum += load(task.shared + s * g.words() + i);
       store(dst + i, sum);
     }
-  }
+  });
   return STATUS_OK;
 }
 

@@ -26,7 +26,7 @@ int run(const Task& task) {
   }
 }
 
-Scratch scratch(const Command& c, int) {
+Scratch scratch(const Command& c) {
   switch (c.op) {
     case OP_CONV_FP: return {window_words(forward(c)), 0};
     case OP_CONV_BP: return {window_words(backward(c)), weight_words(c)};

@@ -12,7 +12,7 @@ struct Pool {
 };
 
 inline Pool pool_of(const Command& c) {
-  return {map_strides(c.n, c.rows_in, c.cols_in, T), map_strides(c.n, c.rows_out, c.cols_out, T),
+  return {map_strides(c.n, c.rows_in, c.cols_in, c.lanes), map_strides(c.n, c.rows_out, c.cols_out, T),
           int64_t(c.images) * tiles(c.n), tiles(c.n)};
 }
 
@@ -25,17 +25,26 @@ EFT_INLINE Box box_of(const Command& c, int64_t row, int64_t col) {
   return {most(r, 0), least(r + c.kernel_rows, c.rows_in), most(k, 0), least(k + c.kernel_cols, c.cols_in)};
 }
 
+EFT_INLINE Vec load_pixel(const float* x, int64_t lanes) {
+  if (lanes == T) return load(x);
+  Vec v{};  // a narrow network input
+  memcpy(&v, x, lanes * 4);
+  return v;
+}
+
 EFT_INLINE Vec greatest(const Pool& p, const float* x, const Box& b) {
   Vec best = splat(-__builtin_inff());
   for (int64_t r = b.r0; r < b.r1; ++r) {
-    for (int64_t c = b.c0; c < b.c1; ++c) best = maximum(load(x + r * p.xs.row + c * T), best);
+    for (int64_t c = b.c0; c < b.c1; ++c) {
+      best = maximum(load_pixel(x + r * p.xs.row + c * p.xs.col, p.xs.col), best);
+    }
   }
   return best;
 }
 
 // Two by two without overlap or padding, as most networks have it, needs no loops.
 EFT_INLINE bool is_plain(const Command& c) {
-  return c.kernel_rows == 2 && c.kernel_cols == 2 && c.stride_rows == 2 && c.stride_cols == 2 &&
+  return c.lanes == T && c.kernel_rows == 2 && c.kernel_cols == 2 && c.stride_rows == 2 && c.stride_cols == 2 &&
          c.pad_top == 0 && c.pad_left == 0 && 2 * c.rows_out <= c.rows_in && 2 * c.cols_out <= c.cols_in;
 }
 
@@ -49,7 +58,7 @@ inline void plain_row(const Command& c, const float* x, int64_t x_row, float* y)
 inline int pool_fp(const Task& task) {
   const Command& c = *task.command;
   const Pool p = pool_of(c);
-  for (Range mine; task.take(p.planes * c.rows_out, &mine);) {
+  task.each(p.planes * c.rows_out, [&](Range mine, int) {
     for (int64_t i = mine.begin; i < mine.end; ++i) {
       const int64_t plane = i / c.rows_out, r = i % c.rows_out;
       const float* x = operand(task, c.src_slot, c.src_offset) + plane * p.xs.tile;
@@ -60,7 +69,7 @@ inline int pool_fp(const Task& task) {
         for (int64_t k = 0; k < c.cols_out; ++k) store(y + k * T, greatest(p, x, box_of(c, r, k)));
       }
     }
-  }
+  });
   return STATUS_OK;
 }
 
@@ -113,13 +122,13 @@ inline void plane_back(const Command& c, const Pool& p, const float* x, const fl
 inline int pool_bp(const Task& task) {
   const Command& c = *task.command;
   const Pool p = pool_of(c);
-  for (Range mine; task.take(p.planes, &mine);) {
+  task.each(p.planes, [&](Range mine, int) {
     for (int64_t i = mine.begin; i < mine.end; ++i) {
       plane_back(c, p, operand(task, c.aux_slot, c.aux_offset) + i * p.xs.tile,
                  operand(task, c.src_slot, c.src_offset) + i * p.ys.tile,
                  operand(task, c.dst_slot, c.dst_offset) + i * p.xs.tile);
     }
-  }
+  });
   return STATUS_OK;
 }
 

@@ -58,7 +58,7 @@ inline int load_batch(const Task& task) {
   for (int64_t i = 0; i < c.images; ++i) {
     if (index[i] < 0 || index[i] >= samples) return STATUS_OUT_OF_RANGE;
   }
-  for (Range mine; task.take(c.images, &mine);) {
+  task.each(c.images, [&](Range mine, int) {
     for (int64_t i = mine.begin; i < mine.end; ++i) {
       const float* from = src + index[i] * sample;
       if (bytes) {
@@ -67,7 +67,7 @@ inline int load_batch(const Task& task) {
         load_sample(c, from, scale, dst + i * words);
       }
     }
-  }
+  });
   return STATUS_OK;
 }
 
@@ -93,21 +93,17 @@ inline int loss(const Task& task) {
   float* losses = operand(task, c.extra_slot, c.extra_offset);
   int32_t* predicted = reinterpret_cast<int32_t*>(losses + c.images);
   const int64_t words = tiles(c.m) * T;
-  int status = STATUS_OK;
   for (int64_t i = 0; i < c.images; ++i) {
     if (labels[i] < 0 || labels[i] >= c.m) return STATUS_OUT_OF_RANGE;
-  }
-  const Range mine = share(c.images, task.thread, task.threads);
-  for (int64_t i = mine.begin; i < mine.end; ++i) {
     for (int k = 0; k < c.m; ++k) {
-      if (!finite(logits[i * words + k])) status = STATUS_NONFINITE;
+      if (!finite(logits[i * words + k])) return STATUS_NONFINITE;
     }
   }
-  status = task.agree(status);
-  if (status != STATUS_OK) return status;
-  for (int64_t i = mine.begin; i < mine.end; ++i) {
-    loss_of(c, logits + i * words, labels[i], dst + i * words, losses + i, predicted + i);
-  }
+  task.each(c.images, [&](Range mine, int) {
+    for (int64_t i = mine.begin; i < mine.end; ++i) {
+      loss_of(c, logits + i * words, labels[i], dst + i * words, losses + i, predicted + i);
+    }
+  });
   return STATUS_OK;
 }
 
@@ -144,36 +140,34 @@ inline int update(const Task& task) {
   const float* aux = operand(task, c.aux_slot, c.aux_offset);
   const float hypers[3] = {aux[0], aux[1], aux[2]};
   const int64_t total = ceil_div(c.count, T);
-  Lanes bad{};
-  for (Range r; task.take(total, &r);) {
+  int spoilt = 0;  // set by any thread, never unset
+  task.each(total, [&](Range r, int) {
+    Lanes bad{};
     vectors(r.begin * T, least(r.end * T, c.count), g, w, v,
             [&](const float* pg, const float* pw, const float* pv) {
               const Moved to = moved(pg, pw, pv, hypers);
               bad |= not_finite(to.weight) | not_finite(to.velocity);
             });
-  }
-  int status = STATUS_OK;
-  for (int i = 0; i < T; ++i) {
-    if (bad[i]) status = STATUS_NONFINITE;
-  }
-  status = task.agree(status);
-  if (status != STATUS_OK) return status;
-  for (Range r; task.take(total, &r);) {
+    int any = 0;
+    for (int i = 0; i < T; ++i) any |= bad[i];
+    if (any) __atomic_store_n(&spoilt, 1, __ATOMIC_RELAXED);
+  });
+  if (spoilt) return STATUS_NONFINITE;
+  task.each(total, [&](Range r, int) {
     vectors(r.begin * T, least(r.end * T, c.count), g, w, v,
             [&](const float* pg, float* pw, float* pv) {
               const Moved to = moved(pg, pw, pv, hypers);
               store(pv, to.velocity);
               store(pw, to.weight);
             });
-  }
+  });
   return STATUS_OK;
 }
 
 inline int copy(const Task& task) {
   const Command& c = *task.command;
-  const Range mine = share(c.count, task.thread, task.threads);
-  memmove(operand(task, c.dst_slot, c.dst_offset) + mine.begin,
-          operand(task, c.src_slot, c.src_offset) + mine.begin, (mine.end - mine.begin) * 4);
+  memmove(operand(task, c.dst_slot, c.dst_offset), operand(task, c.src_slot, c.src_offset),
+          size_t(c.count) * 4);
   return STATUS_OK;
 }
 

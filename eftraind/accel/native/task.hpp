@@ -1,4 +1,4 @@
-// What one thread of the team is given to run one command, and what a set of kernels offers.
+// What the kernels are given to run one command, and what a set of kernels offers.
 // Shared by the engine and by the kernels, which are compiled once per instruction set: so no
 // inline function of a library may appear here (the linker keeps one copy for all of them).
 #pragma once
@@ -8,45 +8,52 @@
 
 namespace eft {
 
+struct Range {
+  int64_t begin, end;
+};
+
 struct Scratch {
   int64_t own_words;     // of each thread
   int64_t shared_words;  // of the whole team
 };
 
-struct Range {
-  int64_t begin, end;
-};
+// Does units [begin, end); thread says whose scratch it may use.
+using Body = void (*)(const void* context, Range units, int thread);
 
 struct Task {
   const Command* command;
   float* const* slots;
   const int64_t* slot_words;
-  int thread, threads;
-  float* own;
+  int threads;
   float* shared;
+  float* own;
+  int64_t own_words;
   void* team;
-  // All threads meet; returns the first status that one of them reported. A phase of work ends so.
-  int (*meet)(void* team, int thread, int status);
-  // The next `grain` units of this phase that nobody has taken; results never depend on who takes them.
-  int64_t (*next)(void* team, int64_t grain);
+  void (*spread)(void* team, int64_t total, int64_t grain, Body body, const void* context);
 
-  int agree(int status) const { return meet(team, thread, status); }
-
-  bool take(int64_t total, int64_t grain, Range* units) const {
-    units->begin = next(team, grain);
-    units->end = units->begin + grain < total ? units->begin + grain : total;
-    return units->begin < total;
+  // Calls work(range, thread) until all units are done, `grain` of them at a time. Which thread does
+  // which units is up to chance, so no result may depend on it.
+  template <class Work>
+  void each(int64_t total, int64_t grain, const Work& work) const {
+    const Body body = [](const void* context, Range units, int thread) {
+      (*static_cast<const Work*>(context))(units, thread);
+    };
+    spread(team, total, grain, body, &work);
   }
   // For units of equal and small work: a few takes per thread even out their speeds.
-  bool take(int64_t total, Range* units) const { return take(total, total / (6 * threads) + 1, units); }
+  template <class Work>
+  void each(int64_t total, const Work& work) const {
+    each(total, threads == 1 ? total : total / (6 * threads) + 1, work);
+  }
+  float* scratch_of(int thread) const { return own + thread * own_words; }
 };
 
 struct Kernels {
   int lanes;
   const char* name;
-  int (*run)(const Task&);                            // a Status; the same in all threads
-  Scratch (*scratch)(const Command&, int threads);    // what `run` will need
-  double (*peak_gflops)();                            // multiply-adds of one core, measured
+  int (*run)(const Task&);              // a Status
+  Scratch (*scratch)(const Command&);   // what `run` will need
+  double (*peak_gflops)();              // multiply-adds of one core, measured
 };
 
 }  // namespace eft

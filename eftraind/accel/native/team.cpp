@@ -1,5 +1,6 @@
 #include "team.hpp"
 
+#include <sched.h>
 #include <time.h>
 
 namespace eft {
@@ -25,87 +26,92 @@ inline void relax() {
 
 void Team::start(int threads) {
   threads_ = threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
-  missing_ = threads_;
   for (int i = 1; i < threads_; ++i) {
     seats_[i] = {this, i};
-    if (pthread_create(&handles_[i], nullptr, member, &seats_[i]) != 0) {
-      // Members that already wait count on this number: take the missing ones' part.
-      missing_ -= threads_ - i;
-      threads_ = i;
-    }
+    if (pthread_create(&handles_[i], nullptr, member, &seats_[i]) != 0) threads_ = i;
   }
 }
 
 void Team::stop() {
-  if (threads_ > 1) {
-    leave_ = true;
-    meet(0, 0);
-    for (int i = 1; i < threads_; ++i) pthread_join(handles_[i], nullptr);
-  }
+  if (threads_ == 1) return;
+  leave_ = true;
+  announce(stage_.load() + 1);
+  for (int i = 1; i < threads_; ++i) pthread_join(handles_[i], nullptr);
   threads_ = 1;
 }
 
-void Team::run(Work work, void* argument) {
-  if (threads_ > 1) {
-    work_ = work;
-    argument_ = argument;
-    meet(0, 0);
+void Team::spread(int64_t total, int64_t grain, Body body, const void* context) {
+  if (threads_ == 1 || total <= grain) {
+    for (int64_t i = 0; i < total; i += grain) {
+      body(context, {i, i + grain < total ? i + grain : total}, 0);
+    }
+    return;
   }
-  work(argument, 0);
-  if (threads_ > 1) meet(0, 0);
+  total_ = total, grain_ = grain, body_ = body, context_ = context;
+  next_.store(0, std::memory_order_relaxed);
+  const uint64_t open = stage_.load(std::memory_order_relaxed) + 1;
+  announce(open);
+  work(0);
+  // Either a member sees that the job is closed, or its presence is seen here: both orders are
+  // sequentially consistent.
+  stage_.store(open + 1);
+  for (int turns = 0; inside_.load() != 0; ++turns) {
+    // A member put aside with a unit in hand may need this very core.
+    if (turns < 1000) relax(); else sched_yield();
+  }
+}
+
+void Team::announce(uint64_t stage) {
+  stage_.store(stage);
+  if (sleepers_.load() == 0) return;
+  pthread_mutex_lock(&mutex_);
+  pthread_cond_broadcast(&woken_);
+  pthread_mutex_unlock(&mutex_);
+}
+
+void Team::work(int thread) {
+  for (;;) {
+    const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
+    if (begin >= total_) return;
+    body_(context_, {begin, begin + grain_ < total_ ? begin + grain_ : total_}, thread);
+  }
 }
 
 void* Team::member(void* seat) {
-  Team* team = static_cast<Seat*>(seat)->team;
-  const int thread = static_cast<Seat*>(seat)->thread;
-  for (;;) {
-    team->meet(thread, 0);
-    if (team->leave_) return nullptr;
-    team->work_(team->argument_, thread);
-    team->meet(thread, 0);
+  static_cast<Seat*>(seat)->team->help(static_cast<Seat*>(seat)->thread);
+  return nullptr;
+}
+
+void Team::help(int thread) {
+  for (uint64_t seen = 0;;) {
+    seen = wait(seen);
+    inside_.fetch_add(1);
+    const bool open = stage_.load() == seen;
+    const bool leave = open && leave_;
+    if (open && !leave) work(thread);
+    inside_.fetch_sub(1);
+    if (leave) return;
   }
 }
 
-int Team::meet(int thread, int status) {
-  if (threads_ == 1) {
-    next_.store(0, std::memory_order_relaxed);
-    return status;
-  }
-  const uint32_t turn = turn_.load(std::memory_order_relaxed);
-  // Two rows in turn: nobody writes a row again before everybody has left it.
-  int* statuses = status_[turn & 1];
-  statuses[thread] = status;
-  if (missing_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-    missing_.store(threads_, std::memory_order_relaxed);
-    next_.store(0, std::memory_order_relaxed);
-    turn_.store(turn + 1);
-    if (sleepers_.load() > 0) {
-      pthread_mutex_lock(&mutex_);
-      pthread_cond_broadcast(&woken_);
-      pthread_mutex_unlock(&mutex_);
-    }
-  } else {
-    wait(turn);
-  }
-  for (int i = 0; i < threads_; ++i) {
-    if (statuses[i] != 0) return statuses[i];
-  }
-  return 0;
-}
-
-void Team::wait(uint32_t turn) {
+// The number of an open job other than the one seen.
+uint64_t Team::wait(uint64_t seen) {
+  const auto opened = [&](uint64_t stage) { return (stage & 1) != 0 && stage != seen; };
   const int64_t deadline = now_ns() + SPIN_NS;
   do {
     for (int i = 0; i < 32; ++i) {
-      if (turn_.load(std::memory_order_acquire) != turn) return;
+      const uint64_t stage = stage_.load(std::memory_order_acquire);
+      if (opened(stage)) return stage;
       relax();
     }
   } while (now_ns() < deadline);
   pthread_mutex_lock(&mutex_);
   ++sleepers_;
-  while (turn_.load() == turn) pthread_cond_wait(&woken_, &mutex_);
+  uint64_t stage;
+  while (!opened(stage = stage_.load())) pthread_cond_wait(&woken_, &mutex_);
   --sleepers_;
   pthread_mutex_unlock(&mutex_);
+  return stage;
 }
 
 }  // namespace eft

@@ -1,51 +1,53 @@
-// A fixed team of threads that do the same work side by side and meet between commands. The thread
-// that calls `run` is number 0. Waiting spins briefly, as the next command is usually microseconds
-// away, and then sleeps, as the next program may be minutes away.
+// A thread that calls `spread`, and members who help it if they are there: nobody waits for a member
+// that the system has put aside, unless it holds a unit of work. Members spin briefly between
+// pieces of work, as the next is usually microseconds away, and then sleep.
 #pragma once
 #include <pthread.h>
 
 #include <atomic>
 #include <cstdint>
 
+#include "task.hpp"
+
 namespace eft {
 
 class Team {
  public:
-  using Work = void (*)(void* argument, int thread);
-
   static constexpr int MOST_THREADS = 64;
 
   // Fewer threads than asked for if the system refuses more.
   void start(int threads);
   void stop();
-  void run(Work work, void* argument);
   int threads() const { return threads_; }
 
-  // Returns when all threads have called it: the first status that is not 0, or 0.
-  int meet(int thread, int status);
-
-  // Units of work that nobody has taken since the last meeting: this one and the `grain` - 1 after.
-  int64_t next(int64_t grain) { return next_.fetch_add(grain, std::memory_order_relaxed); }
+  // Returns when body has done all units, `grain` at a time, in whatever threads.
+  void spread(int64_t total, int64_t grain, Body body, const void* context);
 
  private:
   static void* member(void* seat);
-  void wait(uint32_t turn);
+  void help(int thread);
+  void work(int thread);
+  uint64_t wait(uint64_t seen);
+  void announce(uint64_t stage);
 
   struct Seat {
     Team* team;
     int thread;
   };
   int threads_ = 1;
-  bool leave_ = false;
-  Work work_ = nullptr;
-  void* argument_ = nullptr;
   pthread_t handles_[MOST_THREADS];
   Seat seats_[MOST_THREADS];
-  int status_[2][MOST_THREADS] = {};
-  alignas(64) std::atomic<int> missing_{0};
-  alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<uint32_t> turn_{0};
-  std::atomic<int> sleepers_{0};
+
+  // The job: written while `stage_` is even and nobody is inside.
+  int64_t total_ = 0, grain_ = 1;
+  Body body_ = nullptr;
+  const void* context_ = nullptr;
+  bool leave_ = false;
+
+  alignas(64) std::atomic<int64_t> next_{0};     // first unit that nobody has taken
+  alignas(64) std::atomic<uint64_t> stage_{0};   // odd: the job is open
+  alignas(64) std::atomic<int> inside_{0};       // members that may be at work
+  alignas(64) std::atomic<int> sleepers_{0};
   pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
   pthread_cond_t woken_ = PTHREAD_COND_INITIALIZER;
 };
