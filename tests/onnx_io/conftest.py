@@ -6,9 +6,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "oracle"))  # its torch_graph judges here too
 
-for name in ("torch", "onnx", "onnxruntime"):
-    pytest.importorskip(name, reason=f"{name} is not installed: pip install 'eftraind[dev]'")
-
 
 @pytest.fixture(scope="session")
 def exported() -> Callable[[str, str], bytes]:

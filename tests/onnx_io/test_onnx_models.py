@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable
 
+import need_onnx  # noqa: F401
 import numpy as np
 import pytest
 import torch
