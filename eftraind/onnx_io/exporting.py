@@ -38,7 +38,14 @@ def like(original: bytes, label: str, graph: Graph, tensors: Mapping[str, F32]) 
 def fresh(graph: Graph, tensors: Mapping[str, F32]) -> bytes:
     """A new ONNX file of a network; raises GraphError, WeightsError."""
     params.check(graph, tensors)
-    return _proven(building.build(graph, tensors), graph, tensors)
+    proto = building.build(graph, tensors)
+    try:
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, ValueError) as error:
+        reason = reading.shown(str(error).strip().partition("\n")[0])
+        message = f"network {graph.name} makes no valid ONNX model: {reason}"
+        raise GraphError(message, remedy="rename its layers, or report this") from error
+    return _proven(proto, graph, tensors)
 
 
 def _samples(graph: Graph) -> dict[str, Any]:
@@ -133,15 +140,8 @@ def _drop(entries: Any, is_dead: Sequence[bool]) -> None:
 
 
 def _proven(proto: Any, graph: Graph, tensors: Mapping[str, F32]) -> bytes:
-    """The file's bytes, after ONNX's own check and after reading them back."""
+    """The file's bytes, after reading them back."""
     data: bytes = proto.SerializeToString()
-    try:
-        onnx.checker.check_model(data)
-    except onnx.checker.ValidationError as error:
-        reason = reading.shown(str(error).strip().partition("\n")[0])
-        raise GraphError(
-            f"the exported model is not valid: {reason}", remedy="report it"
-        ) from error
     back = importing.read_model(data, "the exported model", graph.name, _samples(graph))
     same_layers = [replace(layer, name="") for layer in back.graph.layers] == [
         replace(layer, name="") for layer in graph.layers

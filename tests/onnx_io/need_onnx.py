@@ -1,4 +1,4 @@
-"""Imported first by every test module here: skips it, with the reason, where a package is missing."""
+"""Imported first by every test module here: skips it, with the reason, if a package is missing."""
 
 import pytest
 
