@@ -30,6 +30,7 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "eft_lanes": (ctypes.c_int, [ctypes.c_void_p]),
     "eft_threads": (ctypes.c_int, [ctypes.c_void_p]),
     "eft_set_name": (ctypes.c_char_p, [ctypes.c_void_p]),
+    "eft_implements": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]),
     "eft_peak_gflops": (ctypes.c_double, [ctypes.c_void_p]),
     "eft_bind": (None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int64]),
     "eft_prepare": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]),
@@ -89,7 +90,7 @@ class CpuDevice(HostDevice):
                 name="cpu",
                 lanes=self._library.eft_lanes(opened),
                 threads=self._library.eft_threads(opened),
-                ops=frozenset(Op),
+                ops=frozenset(op for op in Op if self._library.eft_implements(opened, op)),
                 detail=self._library.eft_set_name(opened).decode(),
                 isa_digest=self._library.eft_digest(),
             )
@@ -130,7 +131,7 @@ class CpuDevice(HostDevice):
         nanoseconds = np.zeros(count, dtype=np.int64)
         words = self._words[handle]
         if first < 0 or count < 0 or first + count > len(words):
-            raise DeviceError(f"no commands {first}..{first + count}", remedy="check the slices")
+            raise DeviceError(f"no commands {first}..{first + count}", remedy="check the range")
         self._library.eft_run(
             self._opened(),
             words.ctypes.data + 4 * COMMAND_WORDS * first,

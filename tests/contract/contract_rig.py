@@ -13,7 +13,7 @@ import numpy.typing as npt
 from eftraind.accel.cpu import CpuDevice, available_lanes
 from eftraind.accel.host import HostDevice
 from eftraind.accel.reference import ReferenceDevice
-from eftraind.isa import Command, Operand, Program, Slot
+from eftraind.isa import Command, Hyper, Operand, Program, Slot
 from eftraind.plan.reshape import pack_map, pack_vector, pack_weights
 from eftraind.plan.tiles import slot_needs
 
@@ -59,6 +59,15 @@ class Case:
         return replace(self.command, **places)
 
 
+def hypers(**changed: float) -> F32:
+    """The words of `Hyper`: `hypers(RATE=0.1)`; clipping does not bite unless told."""
+    words = np.zeros(len(Hyper), dtype=np.float32)
+    plain = {"CLIP": np.inf, "BETA2": 0.999, "EPSILON": 1e-8, "CORRECTION1": 1, "CORRECTION2": 1}
+    for name, value in {**plain, **changed}.items():
+        words[Hyper[name]] = value
+    return words
+
+
 def noise(rng: np.random.Generator, *shape: int) -> F32:
     return rng.standard_normal(shape).astype(np.float32)
 
@@ -71,7 +80,7 @@ def guarded(words: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
 
 def program_of(commands: list[Command], lanes: int) -> Program:
     needs = slot_needs(commands, lanes)
-    return Program("case", lanes, tuple(commands), ((0, len(commands)),), needs, ("layer",))
+    return Program("case", lanes, tuple(commands), needs, ("layer",))
 
 
 def prepare(device: HostDevice, case: Case) -> int:

@@ -78,7 +78,8 @@ def test_capabilities() -> None:
     device = CpuDevice(threads=2)
     found = device.capabilities
     assert (found.name, found.lanes) == ("cpu", available_lanes()[0])
-    assert found.isa_digest == isa.digest() and found.detail and found.ops == frozenset(Op)
+    assert found.isa_digest == isa.digest() and found.detail
+    assert found.ops == frozenset(Op)  # the library implements every one
     device.close()
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from contract_rig import SLOTS, Case, Kind, Window, image_of, noise, prepare, program_of
+from contract_rig import SLOTS, Case, Kind, Window, hypers, image_of, noise, prepare, program_of
 
 from eftraind.errors import NonFiniteError, ProgramError
 from eftraind.isa import Command, Flag, Op, Operand
@@ -53,7 +53,7 @@ def update_case(gradient: float, weight: float = 1.0, rate: float = 0.1) -> Case
     g, w = np.ones(40, np.float32), np.ones(40, np.float32)
     g[33], w[37] = gradient, weight
     operands = {"src": g, "dst": w, "extra": np.ones(40, np.float32)}
-    operands["aux"] = np.array([rate, 0.9, 0.0], dtype=np.float32)
+    operands["aux"] = hypers(RATE=rate, MOMENTUM=0.9)
     return Case(Command(Op.UPDATE, count=40), operands)
 
 

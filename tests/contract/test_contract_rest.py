@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from contract_rig import Case, Kind, Window, judge, noise
+from contract_rig import Case, Kind, Window, hypers, judge, noise
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -134,10 +134,10 @@ def test_loss(kind: Kind, classes: int, images: int) -> None:
 @pytest.mark.parametrize("count", [1, 7, 16, 1000])
 def test_update(kind: Kind, count: int) -> None:
     rng = np.random.default_rng(count)
-    hypers = np.array([0.1, 0.9, 0.01], dtype=np.float32)
+    rates = hypers(RATE=0.1, MOMENTUM=0.9, DECAY=0.01)
     operands = {name: noise(rng, count) for name in ("src", "dst", "extra")}
     judge(
-        kind, Case(Command(Op.UPDATE, count=count), {**operands, "aux": hypers}), ("dst", "extra")
+        kind, Case(Command(Op.UPDATE, count=count), {**operands, "aux": rates}), ("dst", "extra")
     )
 
 

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from steps_rig import Ours, Torch, distance
 
-from eftraind import graph as graphs
-from eftraind import networks, params
+from eftraind import graph_build, networks, params
 from eftraind.accel.cpu import CpuDevice, available_lanes
 from eftraind.accel.host import HostDevice
 from eftraind.accel.reference import ReferenceDevice
@@ -55,7 +54,7 @@ def build(shape: list[int], layers: list[dict[str, Any]], classes: int, dtype: s
         "mean": [0.4 if dtype == "uint8" else 0.0] * channels,
         "std": [0.3 if dtype == "uint8" else 1.0] * channels,
     }
-    return graphs.from_mapping({"name": "t", "input": spec, "classes": classes, "layers": layers})
+    return graph_build.from_mapping({"name": "t", "input": spec, "classes": classes, "layers": layers})
 
 
 def images(graph: Graph, count: int, rng: np.random.Generator) -> npt.NDArray[Any]:

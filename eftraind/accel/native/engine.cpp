@@ -160,6 +160,9 @@ EFT_EXPORT void* eft_open(int lanes, int threads) {
 EFT_EXPORT int eft_lanes(void* engine) { return static_cast<eft::Engine*>(engine)->kernels->lanes; }
 EFT_EXPORT int eft_threads(void* engine) { return static_cast<eft::Engine*>(engine)->team.threads(); }
 EFT_EXPORT const char* eft_set_name(void* engine) { return static_cast<eft::Engine*>(engine)->kernels->name; }
+EFT_EXPORT int eft_implements(void* engine, int op) {
+  return static_cast<eft::Engine*>(engine)->kernels->implements(op);
+}
 EFT_EXPORT double eft_peak_gflops(void* engine) { return static_cast<eft::Engine*>(engine)->kernels->peak_gflops(); }
 
 EFT_EXPORT void eft_bind(void* engine, int slot, void* memory, int64_t words) {

@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 namespace eft {
-constexpr uint32_t ISA_DIGEST = 0x982e8de7u;
+constexpr uint32_t ISA_DIGEST = 0x65e30ebdu;
 constexpr int COMMAND_WORDS = 32;
 constexpr int SLOT_COUNT = 32;
 constexpr int32_t OP_LOAD = 1;
@@ -14,11 +14,31 @@ constexpr int32_t OP_POOL_BP = 6;
 constexpr int32_t OP_LOSS = 7;
 constexpr int32_t OP_UPDATE = 8;
 constexpr int32_t OP_COPY = 9;
+constexpr int32_t OP_AVG_FP = 10;
+constexpr int32_t OP_AVG_BP = 11;
+constexpr int32_t OP_BN_STAT = 12;
+constexpr int32_t OP_BN_FP = 13;
+constexpr int32_t OP_BN_SUM = 14;
+constexpr int32_t OP_BN_BP = 15;
+constexpr int32_t OP_ADD_FP = 16;
+constexpr int32_t OP_PASS_BP = 17;
+constexpr int32_t OP_CONCAT_FP = 18;
+constexpr int32_t OP_CONCAT_BP = 19;
+constexpr int32_t OP_DROP_FP = 20;
+constexpr int32_t OP_DROP_BP = 21;
+constexpr int32_t OP_NORM = 22;
+constexpr int32_t OP_BIAS_WU = 23;
 constexpr int32_t FLAG_RELU = 1;
 constexpr int32_t FLAG_BIAS = 2;
 constexpr int32_t FLAG_ACCUMULATE = 4;
 constexpr int32_t FLAG_MASK = 8;
 constexpr int32_t FLAG_U8 = 16;
+constexpr int32_t FLAG_RELU6 = 32;
+constexpr int32_t FLAG_LEAKY = 64;
+constexpr int32_t FLAG_NESTEROV = 128;
+constexpr int32_t FLAG_ADAM = 256;
+constexpr int32_t FLAG_FROZEN = 512;
+constexpr int32_t FLAG_EXCLUDE_PAD = 1024;
 constexpr int32_t STATUS_OK = 0;
 constexpr int32_t STATUS_BAD_OP = 1;
 constexpr int32_t STATUS_BAD_SLOT = 2;
@@ -43,6 +63,16 @@ constexpr int32_t SLOT_INFER_IN = 13;
 constexpr int32_t SLOT_INFER_BATCH = 14;
 constexpr int32_t SLOT_INFER_ARENA = 15;
 constexpr int32_t SLOT_INFER_OUT = 16;
+constexpr int32_t HYPER_RATE = 0;
+constexpr int32_t HYPER_MOMENTUM = 1;
+constexpr int32_t HYPER_DECAY = 2;
+constexpr int32_t HYPER_CLIP = 3;
+constexpr int32_t HYPER_BETA2 = 4;
+constexpr int32_t HYPER_EPSILON = 5;
+constexpr int32_t HYPER_CORRECTION1 = 6;
+constexpr int32_t HYPER_CORRECTION2 = 7;
+constexpr int32_t HYPER_BN_SHARE = 8;
+constexpr int32_t HYPER_SEED = 9;
 struct Command {
   int32_t op;
   int32_t flags;
@@ -64,6 +94,7 @@ struct Command {
   int32_t lanes;
   int32_t count;
   int32_t axis;
+  float scalar;
   int32_t src_slot;
   int32_t src_offset;
   int32_t weights_slot;
@@ -74,7 +105,7 @@ struct Command {
   int32_t aux_offset;
   int32_t extra_slot;
   int32_t extra_offset;
-  int32_t reserved[2];
+  int32_t reserved[1];
 };
 static_assert(sizeof(Command) == 4 * COMMAND_WORDS, "command size");
 }  // namespace eft

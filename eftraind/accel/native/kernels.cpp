@@ -3,27 +3,37 @@
 #include <time.h>
 
 #include "gradient.hpp"
+#include "learn.hpp"
 #include "pool.hpp"
 #include "step.hpp"
 
 namespace eft {
 namespace {
 
-int run(const Task& task) {
-  const Command& c = *task.command;
-  if (c.groups != 1) return STATUS_UNSUPPORTED;
-  switch (c.op) {
-    case OP_LOAD: return load_batch(task);
-    case OP_CONV_FP: return conv_fp(task);
-    case OP_CONV_BP: return conv_bp(task);
-    case OP_CONV_WU: return conv_wu(task);
-    case OP_POOL_FP: return pool_fp(task);
-    case OP_POOL_BP: return pool_bp(task);
-    case OP_LOSS: return loss(task);
-    case OP_UPDATE: return update(task);
-    case OP_COPY: return copy(task);
-    default: return STATUS_BAD_OP;
+using Handler = int (*)(const Task&);
+
+// Null: not implemented.
+Handler handler_of(int32_t op) {
+  switch (op) {
+    case OP_LOAD: return load_batch;
+    case OP_CONV_FP: return conv_fp;
+    case OP_CONV_BP: return conv_bp;
+    case OP_CONV_WU: return conv_wu;
+    case OP_POOL_FP: return pool_fp;
+    case OP_POOL_BP: return pool_bp;
+    case OP_LOSS: return loss;
+    case OP_NORM: return norm;
+    case OP_UPDATE: return update;
+    case OP_COPY: return copy;
+    default: return nullptr;
   }
+}
+
+bool implements(int32_t op) { return handler_of(op) != nullptr; }
+
+int run(const Task& task) {
+  const Handler handler = handler_of(task.command->op);
+  return handler ? handler(task) : STATUS_BAD_OP;
 }
 
 Scratch scratch(const Command& c) {
@@ -34,6 +44,7 @@ Scratch scratch(const Command& c) {
       const Gradient g = gradient_of(c);
       return {0, g.sections > 1 ? g.sections * g.words() : 0};
     }
+    case OP_NORM: return {0, 2 * norm_parts(c)};
     default: return {0, 0};
   }
 }
@@ -65,6 +76,6 @@ double peak_gflops() {
 #define EFT_TEXT(name) #name
 #define EFT_QUOTED(name) EFT_TEXT(name)
 extern const Kernels EFT_SET;
-const Kernels EFT_SET = {T, EFT_QUOTED(EFT_SET), run, scratch, peak_gflops};
+const Kernels EFT_SET = {T, EFT_QUOTED(EFT_SET), implements, run, scratch, peak_gflops};
 
 }  // namespace eft

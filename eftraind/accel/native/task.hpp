@@ -51,6 +51,7 @@ struct Task {
 struct Kernels {
   int lanes;
   const char* name;
+  bool (*implements)(int32_t op);
   int (*run)(const Task&);              // a Status
   Scratch (*scratch)(const Command&);   // what `run` will need
   double (*peak_gflops)();              // multiply-adds of one core, measured
