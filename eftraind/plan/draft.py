@@ -171,7 +171,10 @@ class Draft:
     def load_latent(self, cut: int, images: int, index: Operand, dst: Map) -> None:
         """Gather kept activations: the output of layer `cut`."""
         command = self.flat(Op.LOAD, cut, images)
-        identity = Operand(Slot.CONSTS, self.consts.identity())
+        # The map's scale ends where the zeros begin, so that its shift is 0.
+        lanes = bias_words(self.graph.layers[cut].output_shape[0], self.t)
+        spare = self.consts.identity_lanes - lanes
+        identity = Operand(Slot.CONSTS, self.consts.identity() + spare)
         self.emit(command, src=Operand(Slot.POOL), weights=identity, dst=dst, aux=index)
 
     def forward(

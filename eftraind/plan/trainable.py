@@ -65,7 +65,10 @@ def _unknown(graph: Graph, item: str, known: Sequence[str]) -> ConfigError:
     if item in [layer.name for layer in graph.layers]:
         return ConfigError(f"train.trainable: layer {item} has no weights", remedy=_HINT)
     if item.rpartition(".")[2] in params.STATISTICS:
-        cause = f"train.trainable: {item} follows the data, no gradient reaches it"
+        return ConfigError(
+            f"train.trainable: {item} follows the data, no gradient reaches it",
+            remedy="name the layer, its weight or its bias; see also train.norm_share",
+        )
     near = difflib.get_close_matches(item, [*known, ALL, NORMS_AND_BIASES], n=1)
     return ConfigError(cause, remedy=f"did you mean {near[0]}?" if near else _HINT)
 

@@ -51,7 +51,7 @@ class Rig:
             clock=FakeClock(),
             emit=lambda topic, data: self.events.append((topic, dict(data))),
             ops=ops or FileOps(),
-            graph=networks.load("digits"),
+            graph=networks.load(self.config.model.network),
         )
         self.seq = 0
         self.number = 0

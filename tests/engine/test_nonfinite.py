@@ -1,0 +1,112 @@
+"""NaN or Inf stops the step and names the layer, wherever it arises; serving weights stay."""
+
+import numpy as np
+import pytest
+from enginerig import KIND
+
+from eftraind import graph_build, params
+from eftraind.accel import open_device
+from eftraind.engine.offline import Course
+from eftraind.errors import NonFiniteError
+from eftraind.isa import Hyper, Slot
+from eftraind.plan import lower
+from eftraind.plan.lower import Plan
+
+HEAD = {"name": "first", "kind": "conv", "channels": 6, "kernel": 3}
+OUT = {"name": "out", "kind": "linear", "channels": 3}
+SAME = {"name": "m", "kind": "maxpool", "window": 1}
+HUGE = 3e38
+KINDS = {
+    "conv": [HEAD, {"name": "x", "kind": "conv", "channels": 5, "kernel": 3}],
+    "strided": [HEAD, {"name": "x", "kind": "conv", "channels": 5, "kernel": 3, "stride": 2}],
+    "depthwise": [HEAD, {"name": "x", "kind": "conv", "groups": 6, "kernel": 3}],
+    "linear": [HEAD, {"name": "x", "kind": "linear", "channels": 7}],
+    "batchnorm": [HEAD, {"name": "x", "kind": "batchnorm"}],
+}
+
+
+def course(layers, start=None, **plan):
+    graph = graph_build.from_mapping(
+        {
+            "name": "t",
+            "input": {"shape": [6, 6, 2], "dtype": "float32"},
+            "classes": 3,
+            "layers": [*layers, OUT],
+        }
+    )
+    device, rng = open_device(KIND, 1), np.random.default_rng(0)
+    plan = Plan(4, 2, **plan)
+    program = lower.training(graph, device.capabilities.lanes, plan)
+    if missing := {c.op for c in program.commands} - device.capabilities.ops:
+        pytest.skip(f"{KIND} lacks {sorted(op.name for op in missing)}")
+    weights = params.initial(graph, rng) | (start or {})
+    x = rng.standard_normal((8, 6, 6, 2)).astype(np.float32)
+    return Course(
+        device, graph, plan, x, np.arange(8) % 3,
+        start=weights, rates={Hyper.RATE: 0.01}, rng=rng,
+    )  # fmt: skip
+
+
+def failure(made):
+    with pytest.raises(NonFiniteError) as caught:
+        made.step(np.arange(4))
+    assert "training step 1" in str(caught.value) and caught.value.remedy
+    return caught.value.message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_that_overflows_is_named(kind):
+    graph = course(KINDS[kind])._executor.graph
+    shape = params.shapes(graph)["x.weight"]
+    weight = np.full(shape, HUGE, np.float32)
+    assert "layer x (" in failure(course(KINDS[kind], {"x.weight": weight}))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [{"name": "l", "kind": "maxpool", "window": 2}],
+        [{"name": "l", "kind": "avgpool", "window": 2}],
+        [{"name": "l", "kind": "globalpool"}],
+        [{"name": "l", "kind": "dropout", "rate": 0.5}],
+        [{"name": "l", "kind": "batchnorm"}],
+        [SAME, {"name": "l", "kind": "add", "from": ["x", "m"]}],
+        [SAME, {"name": "l", "kind": "concat", "from": ["x", "m"]}],
+    ],
+    ids=lambda layers: layers[-1]["kind"],
+)
+def test_what_comes_behind_is_not_blamed(layers):
+    head = [HEAD, KINDS["conv"][1]]
+    weight = np.full((5, 6, 3, 3), HUGE, np.float32)
+    assert "layer x (CONV_FP)" in failure(course([*head, *layers], {"x.weight": weight}))
+
+
+def test_a_gradient_that_overflows_is_named():
+    """Going forward all is finite: first gives zeros, and out's weights are huge."""
+    dead = {"first.weight": np.zeros((6, 2, 3, 3), np.float32)}
+    out = {"out.weight": np.full((3, 6 * 36), HUGE, np.float32) * [[1], [-1], [1]]}
+    out["out.weight"] = out["out.weight"].astype(np.float32)
+    assert "(CONV_" in failure(course([HEAD], dead | out))
+
+
+def test_an_update_that_leaps_names_a_layer():
+    made = course([HEAD])
+    made.set_rates({Hyper.RATE: 3e38, Hyper.DECAY: 3e38})
+    assert "the update of layer" in failure(made)
+
+
+def test_frozen_norms_pass_it_on():
+    """They gather no statistics that would show it; the loss does."""
+    weight = np.full((6, 2, 3, 3), HUGE, np.float32)
+    layers = [HEAD, {"name": "x", "kind": "batchnorm"}]
+    assert "layer first" in failure(course(layers, {"first.weight": weight}, frozen_norms=True))
+
+
+def test_training_goes_on_after_a_failed_step():
+    made = course([HEAD], {"first.weight": np.full((6, 2, 3, 3), HUGE, np.float32)})
+    failure(made)
+    good = params.initial(made._executor.graph, np.random.default_rng(1))
+    made._executor.write_bank(Slot.LEARNER, good)
+    made._executor.clear_momentum()
+    loss, _ = made.step(np.arange(4))
+    assert np.isfinite(loss)
