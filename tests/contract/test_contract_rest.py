@@ -136,9 +136,7 @@ def test_update(kind: Kind, count: int) -> None:
     rng = np.random.default_rng(count)
     rates = hypers(RATE=0.1, MOMENTUM=0.9, DECAY=0.01)
     operands = {name: noise(rng, count) for name in ("src", "dst", "extra")}
-    judge(
-        kind, Case(Command(Op.UPDATE, count=count), {**operands, "aux": rates}), ("dst", "extra")
-    )
+    judge(kind, Case(Command(Op.UPDATE, count=count), {**operands, "aux": rates}), ("dst", "extra"))
 
 
 @pytest.mark.parametrize("count", [1, 15, 4099])

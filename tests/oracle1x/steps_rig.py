@@ -43,6 +43,7 @@ class Ours:
         infer = lower.inference(graph, self.t, images=batch, chunk=chunk)
         pool = pack_samples(samples, self.t)
         needs = {**infer.need_words, **train.need_words}
+        needs[Slot.CONSTS] = ConstsLayout.of(graph, self.t).size_words
         for slot, words in needs.items():
             fits = max(words, pool.size) if slot in (Slot.POOL, Slot.INFER_IN) else words
             device.bind(slot, device.allocate(fits))

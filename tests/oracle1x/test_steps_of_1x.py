@@ -54,7 +54,9 @@ def build(shape: list[int], layers: list[dict[str, Any]], classes: int, dtype: s
         "mean": [0.4 if dtype == "uint8" else 0.0] * channels,
         "std": [0.3 if dtype == "uint8" else 1.0] * channels,
     }
-    return graph_build.from_mapping({"name": "t", "input": spec, "classes": classes, "layers": layers})
+    return graph_build.from_mapping(
+        {"name": "t", "input": spec, "classes": classes, "layers": layers}
+    )
 
 
 def images(graph: Graph, count: int, rng: np.random.Generator) -> npt.NDArray[Any]:

@@ -1,24 +1,11 @@
 // CONV_FP and CONV_BP as correlations. A fully connected layer (its kernel spans the whole map) is
 // a 1x1 convolution whose pixels are the images and whose input tiles are (tile, row, column).
 #pragma once
-#include "correlate.hpp"
+#include "depthwise.hpp"
 
 namespace eft {
 namespace {
 
-EFT_INLINE float* operand(const Task& t, int32_t slot, int32_t offset) {
-  return t.slots[slot] + offset;
-}
-EFT_INLINE Strides map_strides(int channels, int rows, int cols, int lanes) {
-  const int64_t row = int64_t(cols) * lanes, tile = row * rows;
-  return {tile * tiles(channels), tile, row, lanes};
-}
-EFT_INLINE Strides input_strides(const Command& c) {
-  return map_strides(c.n, c.rows_in, c.cols_in, c.lanes);
-}
-EFT_INLINE Strides output_strides(const Command& c) {
-  return map_strides(c.m, c.rows_out, c.cols_out, T);
-}
 EFT_INLINE bool spans_the_map(const Command& c) {
   return c.rows_out == 1 && c.cols_out == 1 && c.pad_top == 0 && c.pad_left == 0 &&
          c.kernel_rows == c.rows_in && c.kernel_cols == c.cols_in;
@@ -98,12 +85,13 @@ inline void correlate_images(Correlation j, const Task& task) {
 
 inline int conv_fp(const Task& task) {
   const Command& c = *task.command;
+  if (c.groups > 1) return depthwise_fp(task);
   Correlation j = forward(c);
   j.x = operand(task, c.src_slot, c.src_offset);
   j.w = operand(task, c.weights_slot, c.weights_offset);
   j.y = operand(task, c.dst_slot, c.dst_offset);
   j.bias = c.flags & FLAG_BIAS ? j.w + weight_words(c) : nullptr;
-  j.relu = c.flags & FLAG_RELU;
+  j.activation = activation_of(c);
   correlate_images(j, task);
   return STATUS_OK;
 }
@@ -148,12 +136,15 @@ inline void turn_weights(const Task& task) {
 
 inline int conv_bp(const Task& task) {
   const Command& c = *task.command;
+  if (c.groups > 1) return depthwise_bp(task);
   turn_weights(task);
   Correlation j = backward(c);
   j.x = operand(task, c.src_slot, c.src_offset);
   j.w = task.shared;
   j.y = operand(task, c.dst_slot, c.dst_offset);
   j.mask = c.flags & FLAG_MASK ? operand(task, c.aux_slot, c.aux_offset) : nullptr;
+  j.undo = masked_of(c);
+  j.add = c.flags & FLAG_ACCUMULATE;
   correlate_images(j, task);
   return STATUS_OK;
 }

@@ -3,7 +3,7 @@
 // Output pixels of one m tile stay in registers over all input tiles and taps. An input pixel that
 // is broadcast once serves up to three neighbouring taps, so multiply-adds, not loads, set the pace.
 #pragma once
-#include "simd.hpp"
+#include "activate.hpp"
 
 namespace eft {
 namespace {
@@ -12,6 +12,17 @@ namespace {
 struct Strides {
   int64_t image, tile, row, col;
 };
+
+EFT_INLINE Strides map_strides(int channels, int rows, int cols, int lanes) {
+  const int64_t row = int64_t(cols) * lanes, tile = row * rows;
+  return {tile * tiles(channels), tile, row, lanes};
+}
+EFT_INLINE Strides input_strides(const Command& c) {
+  return map_strides(c.n, c.rows_in, c.cols_in, c.lanes);
+}
+EFT_INLINE Strides output_strides(const Command& c) {
+  return map_strides(c.m, c.rows_out, c.cols_out, T);
+}
 
 struct Correlation {
   const float* x;
@@ -29,8 +40,9 @@ struct Correlation {
   Strides ys;
   int tiles_out, rows_out, cols_out;
   const float* bias;   // or null
-  const float* mask;   // laid out as y: y becomes 0 where it is not positive; or null
-  bool relu;
+  const float* mask;   // laid out as y: the map whose activation is undone; or null
+  Activation activation, undo;
+  bool add;            // to what y holds
 
   // True channels of an input tile: padded lanes cost nothing.
   int channels_of(int tile) const {
@@ -169,8 +181,9 @@ void block(const Correlation& j, const Window& v, const float* x, const float* w
     for (int p = 0; p < P; ++p) {
       Vec out = acc[r][p];
       const int64_t at = r * j.ys.row + p * j.ys.col;
-      if (j.relu) out = maximum(out, Vec{});
-      if (mask) out = where(load(mask + at) > 0, out);
+      if (j.activation.kind != LINEAR) out = j.activation.of(out);
+      if (mask) out = j.undo.undone(out, load(mask + at));
+      if (j.add) out += load(y + at);
       store(y + at, out);
     }
   }
@@ -204,7 +217,8 @@ struct Shape {
 };
 
 // The block that covers the map with the least work. The last block of a row overlaps its
-// neighbour rather than being narrower: computing a pixel twice gives the same bits.
+// neighbour rather than being narrower: computing a pixel twice gives the same bits (unless it is
+// added to what is there).
 inline Shape choose_block(int rows, int cols) {
   Shape best{1, 1};
   int64_t least_cost = INT64_MAX;
@@ -243,14 +257,18 @@ inline void correlate_rows(const Correlation& j, Shape shape, Range m, int64_t i
     const float* w = j.w + tile * weights;
     const float* bias = j.bias ? j.bias + tile * T : nullptr;
     for (int64_t r = first; r < last;) {
-      const bool tall = shape.rows > 1 && last - first >= shape.rows;
-      if (tall && r + shape.rows > last) r = last - shape.rows;
+      bool tall = shape.rows > 1 && last - first >= shape.rows;
+      if (tall && r + shape.rows > last) {
+        if (j.add) tall = false; else r = last - shape.rows;
+      }
       const int64_t at = image * j.ys.image + tile * j.ys.tile + r * j.ys.row;
-      for (int c = 0; c < j.cols_out; c += shape.cols) {
-        if (c + shape.cols > j.cols_out) c = j.cols_out - shape.cols;
+      for (int c = 0, cols = shape.cols; c < j.cols_out; c += cols) {
+        if (c + cols > j.cols_out) {
+          if (j.add) cols = j.cols_out - c; else c = j.cols_out - cols;
+        }
         const int64_t out = at + c * j.ys.col;
         const float* x = v.x + (r - first) * j.step_rows * v.row + c * T;
-        (tall ? BLOCKS.tall : BLOCKS.one)[shape.cols](j, v, x, w, bias, j.y + out,
+        (tall ? BLOCKS.tall : BLOCKS.one)[cols](j, v, x, w, bias, j.y + out,
                                                       j.mask ? j.mask + out : nullptr);
       }
       r += tall ? shape.rows : 1;

@@ -195,6 +195,7 @@ inline Chunk chunk_of(const Gradient& g, int64_t index) {
 
 inline int conv_wu(const Task& task) {
   const Command& c = *task.command;
+  if (c.groups > 1) return depthwise_wu(task);
   Gradient g = gradient_of(c);
   g.x = operand(task, c.src_slot, c.src_offset);
   g.dy = operand(task, c.aux_slot, c.aux_offset);

@@ -2,9 +2,10 @@
 // EFT_SET (name of the exported table), EFT_LANES, EFT_ACCUMULATORS.
 #include <time.h>
 
+#include "average.hpp"
 #include "gradient.hpp"
 #include "learn.hpp"
-#include "pool.hpp"
+#include "norm.hpp"
 #include "step.hpp"
 
 namespace eft {
@@ -21,6 +22,19 @@ Handler handler_of(int32_t op) {
     case OP_CONV_WU: return conv_wu;
     case OP_POOL_FP: return pool_fp;
     case OP_POOL_BP: return pool_bp;
+    case OP_AVG_FP: return avg_fp;
+    case OP_AVG_BP: return avg_bp;
+    case OP_BN_STAT: return bn_stat;
+    case OP_BN_FP: return bn_fp;
+    case OP_BN_SUM: return bn_sum;
+    case OP_BN_BP: return bn_bp;
+    case OP_BIAS_WU: return bias_wu;
+    case OP_ADD_FP: return add_fp;
+    case OP_PASS_BP: return pass_bp;
+    case OP_CONCAT_FP: return concat_fp;
+    case OP_CONCAT_BP: return concat_bp;
+    case OP_DROP_FP: return drop_fp;
+    case OP_DROP_BP: return drop_bp;
     case OP_LOSS: return loss;
     case OP_NORM: return norm;
     case OP_UPDATE: return update;
@@ -37,6 +51,9 @@ int run(const Task& task) {
 }
 
 Scratch scratch(const Command& c) {
+  const bool depthwise = c.groups > 1;
+  if (depthwise && c.op == OP_CONV_WU) return {0, tiles(c.m) * depthwise_parts(c) * depthwise_words(c)};
+  if (depthwise) return {0, 0};
   switch (c.op) {
     case OP_CONV_FP: return {window_words(forward(c)), 0};
     case OP_CONV_BP: return {window_words(backward(c)), weight_words(c)};
@@ -44,6 +61,9 @@ Scratch scratch(const Command& c) {
       const Gradient g = gradient_of(c);
       return {0, g.sections > 1 ? g.sections * g.words() : 0};
     }
+    case OP_BN_STAT: return {0, statistics_words(c)};
+    case OP_BN_SUM: return {0, parts_words(c, 2)};
+    case OP_BIAS_WU: return {0, parts_words(c, 1)};
     case OP_NORM: return {0, 2 * norm_parts(c)};
     default: return {0, 0};
   }

@@ -34,6 +34,13 @@ typedef float VecInMemory __attribute__((vector_size(4 * EFT_LANES), aligned(4),
 
 EFT_INLINE Vec load(const float* p) { return *reinterpret_cast<const VecInMemory*>(p); }
 EFT_INLINE void store(float* p, Vec v) { *reinterpret_cast<VecInMemory*>(p) = v; }
+// A pixel of a narrow network input, or of any other map.
+EFT_INLINE Vec load_pixel(const float* p, int64_t lanes) {
+  if (lanes == T) return load(p);
+  Vec v{};
+  memcpy(&v, p, lanes * 4);
+  return v;
+}
 EFT_INLINE Vec splat(float f) { return f - Vec{}; }
 EFT_INLINE Vec where(Lanes mask, Vec v) { return (Vec)((Lanes)v & mask); }
 EFT_INLINE Vec choose(Lanes mask, Vec a, Vec b) {
