@@ -114,6 +114,5 @@ def settings(stage: Stage, weights: Path, options: Options) -> dict[str, Any]:
         "train": {"batch": stage.batch, "learning_rate": options.learning_rate},
         # The stream is short: what is not proved in a few hundred samples makes way for a newer
         # candidate that has learned more.
-        "gate": {"max_samples": 400},
         "metrics": {"listen": "127.0.0.1:0"},
     }
