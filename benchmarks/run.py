@@ -60,13 +60,20 @@ def measure(script: Path, passed_on: list[str], timeout_s: float) -> dict[str, A
         out = Path(box) / "figures.json"
         command = [sys.executable, str(script), "--json", str(out), *passed_on]
         try:
-            status: int | str = subprocess.run(command, timeout=timeout_s, check=False).returncode
+            done = subprocess.run(command, timeout=timeout_s, check=False, env=environment())
+            status: int | str = done.returncode
         except subprocess.TimeoutExpired:
             status = f"took longer than {timeout_s:.0f} s"
         figures = json.loads(out.read_text(encoding="utf-8")) if out.exists() else None
     wall_s = round(time.monotonic() - started_s, 1)
     ok = status == 0 and figures is not None
     return {"ok": ok, "status": status, "wall_s": wall_s, "figures": figures}
+
+
+def environment() -> dict[str, str]:
+    """The checkout's own package, whether or not it is installed."""
+    paths = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def machine() -> dict[str, Any]:

@@ -207,7 +207,7 @@ class GateConfig:
         64, "labelled samples a candidate is scored on before it may be promoted", low=1, high=2**31
     )
     max_samples: int = _option(
-        2_000, "labelled samples after which an undecided candidate is rejected", low=1, high=2**31
+        500, "labelled samples after which an undecided candidate is rejected", low=1, high=2**31
     )
     probation_samples: int = _option(
         200, "labelled samples during which a promoted model can be rolled back", low=0, high=2**31

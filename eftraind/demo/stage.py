@@ -112,8 +112,5 @@ def settings(stage: Stage, weights: Path, options: Options) -> dict[str, Any]:
         "journal": {"size_bytes": 32 * MIB, "segment_bytes": 4 * MIB},
         "replay": {"capacity": REPLAY_IMAGES, "seed": options.seed},
         "train": {"batch": stage.batch, "learning_rate": options.learning_rate},
-        # The stream is short: what is not proved in a few hundred samples makes way for a newer
-        # candidate that has learned more.
-        "gate": {"max_samples": 400},
         "metrics": {"listen": "127.0.0.1:0"},
     }

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 Hits = npt.NDArray[np.bool_]
 STAKES = (0.1, 0.3, 0.5, 0.7, 0.9)
+WORSE = "worse than the serving model"
 MIN_CLASS_LABELS = 20
 """Labels of a class needed before its disappearance from the predictions means anything."""
 
@@ -227,7 +228,7 @@ class Gate:
             if not conditions[hard]:
                 return Verdict("reject", hard, conditions)
         if self.trial.against_serving.refutes_not_worse(self.rules.alpha):
-            return Verdict("reject", "worse than the serving model", conditions)
+            return Verdict("reject", WORSE, conditions)
         if self.trial.outrun(self.rules.alpha):
             return Verdict("renew", "outrun by the learner", conditions)
         if self.trial.against_serving.samples >= self.rules.max_samples:

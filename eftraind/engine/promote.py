@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from eftraind.engine.banks import Banks
-from eftraind.engine.gate import Gate, Verdict
+from eftraind.engine.gate import WORSE, Gate, Verdict
 from eftraind.engine.publish import Publisher
 from eftraind.engine.trainer import Trainer
 from eftraind.errors import EftraindError
 from eftraind.metrics import Metrics
 
+LOSSES_BEFORE_RESET = 3
+"""Candidates in a row worse than serving: one alone may come from a learner on its way up."""
 Emit = Callable[[str, Mapping[str, Any]], None]
 
 
@@ -42,6 +44,7 @@ class Promoter:
         self._candidate_steps = candidate_steps
         self._journal_seq = journal_seq
         self._promoting: Verdict | None = None
+        self._losses = 0
         self.swaps = 0
         self.rollbacks = 0
         self._show_version()
@@ -100,7 +103,11 @@ class Promoter:
         self._gate.close_trial()
         if verdict.action == "renew":
             self._open_trial()
-        elif not verdict.reason.startswith("undecided"):
+            return
+        hopeless = not (verdict.conditions["finite"] and verdict.conditions["norm_bounded"])
+        self._losses = self._losses + 1 if verdict.reason == WORSE else 0
+        if hopeless or self._losses == LOSSES_BEFORE_RESET:
+            self._losses = 0
             self._trainer.restart()
             self._banks.reset_learner()
 

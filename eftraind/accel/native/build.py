@@ -122,7 +122,9 @@ def build(
             list(pool.map(_run, jobs))
         objects = [job[-1] for job in jobs]
         linked = Path(scratch) / LIBRARY
-        _run([*common, "-shared", "-Wl,--as-needed", *objects, "-lm", "-o", str(linked)])
+        # As C: nothing of the C++ library is used, and zig would first compile its own for minutes.
+        linker = ["cc" if part == "c++" and len(compiler) > 1 else part for part in common]
+        _run([*linker, "-shared", "-Wl,--as-needed", *objects, "-lm", "-o", str(linked)])
         # A running process keeps the old file: never write into it.
         shutil.copy(linked, target.with_suffix(".new"))
         target.with_suffix(".new").replace(target)
