@@ -71,7 +71,8 @@ def forward(kind: Kind, window: Window, flags: Flag, rng: np.random.Generator) -
         "weights": window.weights(rng, t, bias=bool(flags & Flag.BIAS)),
         "dst": noise(rng, window.y_padding(t).size),
     }
-    found = judge(kind, Case(window.command(Op.CONV_FP, flags, t), operands))["dst"]
+    command = replace(window.command(Op.CONV_FP, flags, t), scalar=SLOPE)
+    found = judge(kind, Case(command, operands))["dst"]
     assert not found[window.y_padding(t)].any()
 
 
@@ -84,10 +85,13 @@ def backward(kind: Kind, window: Window, flags: Flag, rng: np.random.Generator) 
         "dst": noise(rng, window.x_padding(t).size),
     }
     if flags & Flag.MASK:
-        operands["aux"] = window.x(rng, t)
-    found = judge(kind, Case(window.command(Op.CONV_BP, flags, t), operands))["dst"]
+        operands["aux"] = window.x(rng, t) * 5
+    if flags & Flag.ACCUMULATE:
+        operands["dst"][window.x_padding(t)] = 0
+    command = replace(window.command(Op.CONV_BP, flags, t), scalar=SLOPE)
+    found = judge(kind, Case(command, operands))["dst"]
     assert not found[window.x_padding(t)].any()
-    if flags & Flag.MASK:
+    if flags & ~Flag.BIAS == Flag.MASK:
         assert not found[operands["aux"].ravel() <= 0].any()
 
 
@@ -102,10 +106,17 @@ def gradient(kind: Kind, window: Window, flags: Flag, rng: np.random.Generator) 
     assert not found[padding].any()
 
 
+SLOPE = 0.125
 PHASES = {"forward": forward, "backward": backward, "gradient": gradient}
 FLAGS = {
-    "forward": [Flag.NONE, Flag.BIAS, Flag.RELU, Flag.BIAS | Flag.RELU],
-    "backward": [Flag.NONE, Flag.MASK, Flag.MASK | Flag.BIAS],
+    "forward": [Flag.NONE, Flag.BIAS | Flag.RELU, Flag.BIAS | Flag.RELU6, Flag.LEAKY],
+    "backward": [
+        Flag.NONE,
+        Flag.MASK | Flag.BIAS,
+        Flag.ACCUMULATE,
+        Flag.MASK | Flag.LEAKY,
+        Flag.MASK | Flag.RELU6 | Flag.ACCUMULATE,
+    ],
     "gradient": [Flag.NONE, Flag.BIAS, Flag.ACCUMULATE, Flag.ACCUMULATE | Flag.BIAS],
 }
 
@@ -120,7 +131,7 @@ def test_listed_shapes(kind: Kind, phase: str) -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 @settings(max_examples=25, deadline=None, derandomize=True)
-@given(window=windows(), choice=st.integers(0, 3), seed=st.integers(0, 99))
+@given(window=windows(), choice=st.integers(0, 19), seed=st.integers(0, 99))
 def test_any_shape(kind: Kind, phase: str, window: Window, choice: int, seed: int) -> None:
     flags = FLAGS[phase][choice % len(FLAGS[phase])]
     PHASES[phase](kind, window, flags, np.random.default_rng(seed))

@@ -113,7 +113,11 @@ import sys
 sys.path[:0] = [{root!r}, {here!r}]
 from pathlib import Path
 import numpy as np
-from contract_rig import Window, run
+import test_contract_learn as learn
+import test_contract_maps as maps
+import test_contract_norm as norm
+import test_contract_rest as rest
+from contract_rig import Kind, Window, run
 from eftraind.accel.cpu import CpuDevice, available_lanes
 from test_contract_conv import LISTED, fitted
 from test_contract_native import wide_cases
@@ -132,6 +136,24 @@ for t in available_lanes(library):
             operands = dict(src=y, weights=k, dst=x, aux=x)
             run(device, Case(w.command(Op.CONV_BP, Flag.MASK, t), operands))
     device.close()
+    kind = Kind("checked", t, lambda t=t: CpuDevice(2, t, library=library))
+    for stride in (1, 2):
+        maps.test_depthwise_listed(kind, stride)
+    for flags in maps.BACKWARD:
+        maps.test_max_pool_backward_rules(kind, flags)
+    for module, names in (
+        (maps, "depthwise_any_shape average add_and_pass concat dropout"),
+        (norm, "statistics forward sums backward bias_gradient"),
+        (rest, "pool_any_shape"),
+    ):
+        for name in names.split():
+            getattr(module, "test_" + name)(kind=kind)
+    norm.test_statistics_of_large_maps(kind, 5)
+    for rule in learn.RULES:
+        learn.test_update(kind, rule, 37, 0.5)
+    for count in (1, 100_003):
+        learn.test_norm(kind, count, True)
+    learn.test_loss(kind, 0.1, True, 17)
 print("clean")
 """
 

@@ -4,11 +4,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from contract_rig import SLOTS, Case, Kind, Window, hypers, image_of, noise, prepare, program_of
+from contract_rig import (
+    SLOTS,
+    Case,
+    Kind,
+    Window,
+    hypers,
+    image_of,
+    judge,
+    noise,
+    prepare,
+    program_of,
+)
 
 from eftraind.errors import NonFiniteError, ProgramError
 from eftraind.isa import Command, Flag, Op, Operand
 from eftraind.plan.reshape import pack_map, pack_samples, pack_vector
+from eftraind.plan.tiles import tiles
 
 WINDOW = Window(2, 5, 6, 7, 9, (3, 3), (1, 1), (1, 1))
 
@@ -104,6 +116,29 @@ def test_logits_not_finite(kind: Kind, value: float) -> None:
 def test_update_not_finite(kind: Kind, case: Case) -> None:
     text = refused(kind, case, NonFiniteError)
     assert "UPDATE" in text and "learning_rate" in text
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_statistics_not_finite(kind: Kind, value: float) -> None:
+    rng, t = np.random.default_rng(0), kind.lanes
+    x = noise(rng, 2, 5, 3, 3)
+    x[1, 4, 2] = value, -value, value  # 3e38: the variance overflows, its inverse is 0
+    vectors = {name: noise(rng, 2 * tiles(5, t) * t) for name in ("dst", "extra")}
+    operands = {"src": pack_map(x, t), **vectors, "aux": np.array([0.1], dtype=np.float32)}
+    sizes = {"n": 5, "m": 5, "rows_in": 3, "cols_in": 3, "rows_out": 3, "cols_out": 3}
+    command = Command(Op.BN_STAT, images=2, lanes=t, scalar=1e-5, **sizes)
+    if value == 3e38:
+        judge(kind, Case(command, operands), ("dst", "extra"))
+    else:
+        assert "BN_STAT" in refused(kind, Case(command, operands), NonFiniteError)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e25])
+def test_norm_not_finite(kind: Kind, value: float) -> None:
+    g = np.ones(50, np.float32)
+    g[41] = value
+    case = Case(Command(Op.NORM, count=50), {"src": g, "dst": np.ones(1, np.float32)})
+    assert "NORM" in refused(kind, case, NonFiniteError)
 
 
 def test_program_for_another_tile_width(kind: Kind) -> None:

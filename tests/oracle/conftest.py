@@ -4,12 +4,17 @@ import oracle_rig
 import pytest
 import torch
 
+from eftraind.accel.cpu import CpuDevice, available_lanes
 from eftraind.accel.host import HostDevice
 from eftraind.accel.reference import ReferenceDevice
 
 torch.set_num_threads(1)  # small tensors; other tests share the machine
 
-DEVICES = {f"reference-T{t}": lambda t=t: ReferenceDevice(t) for t in (4, 16)}
+DEVICES = {
+    **{f"reference-T{t}": lambda t=t: ReferenceDevice(t) for t in (4, 16)},
+    # The widest vectors and the narrowest.
+    **{f"cpu-T{t}": lambda t=t: CpuDevice(2, t) for t in sorted({*available_lanes()[::2]})},
+}
 
 
 @pytest.fixture(scope="session", params=DEVICES)

@@ -266,10 +266,13 @@ inline void correlate_rows(const Correlation& j, Shape shape, Range m, int64_t i
         if (c + cols > j.cols_out) {
           if (j.add) cols = j.cols_out - c; else c = j.cols_out - cols;
         }
-        const int64_t out = at + c * j.ys.col;
-        const float* x = v.x + (r - first) * j.step_rows * v.row + c * T;
-        (tall ? BLOCKS.tall : BLOCKS.one)[cols](j, v, x, w, bias, j.y + out,
-                                                      j.mask ? j.mask + out : nullptr);
+        const bool whole = tall && cols == shape.cols;
+        for (int i = 0; i < (tall && !whole ? shape.rows : 1); ++i) {
+          const int64_t out = at + c * j.ys.col + i * j.ys.row;
+          const float* x = v.x + (r + i - first) * j.step_rows * v.row + c * T;
+          (whole ? BLOCKS.tall : BLOCKS.one)[cols](j, v, x, w, bias, j.y + out,
+                                                   j.mask ? j.mask + out : nullptr);
+        }
       }
       r += tall ? shape.rows : 1;
     }
