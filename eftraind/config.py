@@ -464,26 +464,40 @@ def _check_together(config: Config) -> None:
     ):
         _check_endpoint(name, endpoint)
     ingest, journal = config.ingest, config.journal
-    conditions = {
-        "journal.segment_bytes must be a multiple of 4096": journal.segment_bytes % 4096 == 0,
-        "journal.size_bytes must hold at least 4 segments of journal.segment_bytes": journal.size_bytes
-        >= 4 * journal.segment_bytes,
-        "ingest.max_message_bytes must fit into half of journal.segment_bytes": ingest.max_message_bytes
-        + RECORD_OVERHEAD_BYTES
-        <= journal.segment_bytes // 2,
-        "ingest.window_bytes must be at least ingest.max_message_bytes": ingest.window_bytes
-        >= ingest.max_message_bytes,
-        "ingest.queue_bytes must be at least twice ingest.max_message_bytes": ingest.queue_bytes
-        >= 2 * ingest.max_message_bytes,
-        f"ingest.max_producers x {PRODUCER_BYTES} must fit into a quarter of journal.segment_bytes": ingest.max_producers
-        * PRODUCER_BYTES
-        <= journal.segment_bytes // 4,
-        "train.latent needs train.trainable to freeze something": not config.train.latent
-        or "all" not in config.train.trainable,
-        "gate.max_samples must be at least gate.min_samples": config.gate.max_samples
-        >= config.gate.min_samples,
-    }
-    for condition, holds in conditions.items():
+    largest, segment = ingest.max_message_bytes, journal.segment_bytes
+    freezes = "all" not in config.train.trainable
+    conditions = (
+        (segment % 4096 == 0, "journal.segment_bytes must be a multiple of 4096"),
+        (
+            journal.size_bytes >= 4 * segment,
+            "journal.size_bytes must hold at least 4 segments of journal.segment_bytes",
+        ),
+        (
+            largest + RECORD_OVERHEAD_BYTES <= segment // 2,
+            "ingest.max_message_bytes must fit into half of journal.segment_bytes",
+        ),
+        (
+            ingest.window_bytes >= largest,
+            "ingest.window_bytes must be at least ingest.max_message_bytes",
+        ),
+        (
+            ingest.queue_bytes >= 2 * largest,
+            "ingest.queue_bytes must be at least twice ingest.max_message_bytes",
+        ),
+        (
+            ingest.max_producers * PRODUCER_BYTES <= segment // 4,
+            f"{PRODUCER_BYTES} x ingest.max_producers must fit a quarter of journal.segment_bytes",
+        ),
+        (
+            freezes or not config.train.latent,
+            "train.latent needs train.trainable to freeze something",
+        ),
+        (
+            config.gate.max_samples >= config.gate.min_samples,
+            "gate.max_samples must be at least gate.min_samples",
+        ),
+    )
+    for holds, condition in conditions:
         if not holds:
             raise ConfigError(condition, remedy="change one of them")
     if config.metrics.listen is not None:

@@ -172,7 +172,7 @@ class Infer:
 
 @dataclass(frozen=True)
 class Control:
-    """front -> engine: pause, resume, promote, rollback, checkpoint, set or status, with arguments."""
+    """front -> engine: pause, resume, promote, rollback, checkpoint, set or status."""
 
     kind: ClassVar[str] = "control"
     id: int

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from eftraind.accel.device import Device
 from eftraind.engine.training import Ints, Training
+from eftraind.errors import GraphError
 from eftraind.graph import Graph
 from eftraind.isa import Command, Op, Operand, Program, Slot
 from eftraind.metrics import Metrics
@@ -44,8 +45,8 @@ class Executor:
         banks: Sequence[Slot] = WEIGHT_SLOTS,
         memory_bytes: int = 0,
     ) -> None:
-        """`seed` is that of dropout. Raises ConfigError if it needs more than `memory_bytes`
-        (0: no limit)."""
+        """`seed` is that of dropout. Raises, before anything is allocated, GraphError for a layer
+        that the device cannot run and ConfigError for more than `memory_bytes` (0: no limit)."""
         self.device = device
         self.graph = graph
         self.t = device.capabilities.lanes
@@ -68,10 +69,22 @@ class Executor:
         )
         program = self.training.program
         self._step_macs = sum(macs(command) for command in program.commands)
+        self._check_operations(program)
         self.need = memory.need(graph, self.t, plan, program, pool_rows=pool_rows, banks=banks)
         self.need.check(graph.name, memory_bytes)
         self._allocate()
         self.training.prepare()
+
+    def _check_operations(self, program: Program) -> None:
+        capabilities = self.device.capabilities
+        for command in program.commands:
+            if command.op not in capabilities.ops:
+                layer = self.graph.layers[command.layer]
+                raise GraphError(
+                    f"layer {layer.name} ({layer.kind}): device {capabilities.name} has no "
+                    f"{command.op.name}",
+                    remedy="choose another device.kind, or a network without such layers",
+                )
 
     def _allocate(self) -> None:
         """None is ever freed."""

@@ -78,6 +78,14 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "message over window": ({"ingest": {"window_bytes": 4096}}, "window_bytes", "change one"),
     "crowd": ({"ingest": {"max_producers": 60_000}}, "max_producers", "change one"),
     "gate upside down": ({"gate": {"min_samples": 9000}}, "gate.max_samples", "change one"),
+    "latent of all": ({"train": {"latent": True}}, "train.latent", "change one"),
+    "latent and all": (
+        {"train": {"latent": True, "trainable": ["last-1", "all"]}}, "train.latent", "change one",
+    ),
+    "numbers in a list": ({"train": {"class_weights": [1, "2"]}}, "class_weights[1]", "a number"),
+    "no numbers": ({"train": {"class_weights": []}}, "train.class_weights", "one number"),
+    "bounds in a list": ({"train": {"class_weights": [-1]}}, "class_weights[0]", "from 0"),
+    "text for a truth": ({"train": {"latent": "yes"}}, "train.latent", "true or false"),
     "metrics anywhere": ({"metrics": {"listen": "9464"}}, "metrics.listen", "host:port"),
 }  # fmt: skip
 

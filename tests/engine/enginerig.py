@@ -3,15 +3,31 @@
 import os
 
 import numpy as np
+import pytest
 
-from eftraind import config, networks, wire, wire_records
+from eftraind import config, isa, networks, wire, wire_records
+from eftraind.accel import open_device
 from eftraind.clock import FakeClock
 from eftraind.engine.boot import boot
+from eftraind.errors import DeviceUnavailable
 from eftraind.fsio import FileOps
 from eftraind.metrics import Metrics
 
 KIND = os.environ.get("EFTRAIND_TEST_DEVICE", "cpu")
 """`reference` runs these tests where the native library is not built."""
+
+
+def whole_device(kind):
+    """The kind itself; the test is skipped where that device lacks an operation."""
+    try:
+        missing = set(isa.Op) - open_device(kind, 1).capabilities.ops
+    except DeviceUnavailable as error:
+        pytest.skip(str(error))
+    if missing:
+        pytest.skip(f"{kind} lacks {sorted(op.name for op in missing)}")
+    return kind
+
+
 STREAM = wire.Stream((8, 8, 1), "uint8", 10, 1 << 20)
 PROTOTYPES = np.random.default_rng(42).integers(0, 256, (10, 8, 8, 1))
 

@@ -1,14 +1,16 @@
 """Partial training and latent replay in the engine, rates set while it runs, memory refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
-from enginerig import KIND, Rig
+from enginerig import Rig, whole_device
 
 from eftraind import networks
-from eftraind.accel import open_device
-from eftraind.engine import recipe
-from eftraind.errors import ConfigError
-from eftraind.isa import Hyper, Slot
+from eftraind.accel.reference import ReferenceDevice
+from eftraind.engine import offline, recipe
+from eftraind.errors import ConfigError, GraphError
+from eftraind.isa import Hyper, Op, Slot
 from eftraind.plan import lower
 
 NETWORK = """
@@ -27,18 +29,16 @@ LAST = {"trainable": ["last-2"], "steps_per_sample": 0.1, "learning_rate": 0.02}
 GATE = {"candidate_steps": 10, "min_samples": 32, "max_samples": 300}
 
 
-@pytest.fixture
-def make(tmp_path):
+@pytest.fixture(params=["reference", "cpu"])
+def make(request, tmp_path):
+    kind = whole_device(request.param)
     path = tmp_path / "tiny.yaml"
     path.write_text(NETWORK)
-    capabilities = open_device(KIND).capabilities
-    program = lower.training(networks.load(str(path)), capabilities.lanes, lower.Plan(4, 4))
-    if missing := {c.op for c in program.commands} - capabilities.ops:
-        pytest.skip(f"{KIND} lacks {sorted(op.name for op in missing)}")
     rigs = []
 
     def made(name="state", **sections):
         given = {"model": {"network": str(path), "seed": 3}, "gate": GATE} | sections
+        given["device"] = {"kind": kind, "threads": 1} | sections.get("device", {})
         rigs.append(Rig(tmp_path / name, **given))
         return rigs[-1]
 
@@ -154,7 +154,20 @@ def test_an_integer_is_a_rate_too():
 
 def test_what_does_not_fit_is_refused_before_anything_is_allocated(make):
     with pytest.raises(ConfigError, match=r"allows 0\.1 MB: training arena"):
-        make(device={"kind": KIND, "memory_bytes": 100_000})
+        make(device={"memory_bytes": 100_000})
+
+
+def test_a_layer_that_the_device_lacks_is_named(tmp_path):
+    class Lacking(ReferenceDevice):
+        @property
+        def capabilities(self):
+            whole = super().capabilities
+            return dataclasses.replace(whole, ops=whole.ops - {Op.BN_STAT})
+
+    (tmp_path / "tiny.yaml").write_text(NETWORK)
+    graph = networks.load(str(tmp_path / "tiny.yaml"))
+    with pytest.raises(GraphError, match=r"b1 \(batchnorm\): device reference has no BN_STAT"):
+        offline.executor_for(Lacking(), graph)
 
 
 def test_class_weights_must_be_as_many_as_classes(make):

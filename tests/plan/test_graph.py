@@ -97,7 +97,7 @@ def test_every_kind_gives_its_shape(layers, shape):
         ({"kind": "conv", "channels": 8, "kernel": 3, "activation": "leaky", "slope": 2}, "slope"),
         ({"kind": "avgpool", "window": 2, "count_padding": 1}, "true or false"),
         ({"kind": "globalpool", "window": 2}, "unknown key 'window'"),
-        ({"kind": "maxpool", "window": 2, "from": "input"}, "begin with an ordinary convolution"),
+        ({"kind": "avgpool", "window": 2, "from": "input"}, "begin with an ordinary convolution"),
     ],
 )
 def test_every_kind_refuses_what_it_cannot_do(layer, message):

@@ -1,7 +1,6 @@
 """The same training twice, by a device and by PyTorch: weights, order and rates are the same."""
 
 import numpy as np
-import pytest
 import torch
 import torch_graph
 
@@ -9,7 +8,6 @@ from eftraind import graph_build, params
 from eftraind.demo import data
 from eftraind.engine.offline import Course
 from eftraind.engine.recipe import plan_for, rates_of
-from eftraind.plan import lower
 
 DIGITS = data.load("digits")
 BATCH = 32
@@ -59,12 +57,8 @@ def network(family):
 
 
 def course(device, graph, train, start, *, chunk=16):
-    """Ours. Skips where the device lacks an operation."""
+    """Ours."""
     plan = plan_for(graph, train, chunk)
-    program = lower.training(graph, device.capabilities.lanes, plan)
-    missing = {command.op for command in program.commands} - device.capabilities.ops
-    if missing:
-        pytest.skip(f"{device.capabilities.name} lacks {sorted(op.name for op in missing)}")
     return Course(
         device, graph, plan, DIGITS.x_train, DIGITS.y_train,
         start=start, rates=rates_of(train), rng=np.random.default_rng(1),
