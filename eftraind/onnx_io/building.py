@@ -140,6 +140,6 @@ def _operator(layer: Layer) -> tuple[str, dict[str, Any]]:
     }
     if layer.kind == "conv":
         return "Conv", window | {"group": layer.groups}
-    if layer.kind == "maxpool":
-        return "MaxPool", window
+    if layer.kind == "maxpool" or layer.kernel == (1, 1):
+        return "MaxPool", window  # an average of one value is what import leaves out
     return "AveragePool", window | {"count_include_pad": int(layer.count_padding)}

@@ -57,7 +57,7 @@ def _layer(graph: Graph, index: int, layer: Layer) -> dict[str, Any]:
     out |= _window(layer, kind)
     if layer.convolves and not layer.bias:
         out["bias"] = False
-    if layer.kind == "batchnorm":
+    if layer.kind == "batchnorm" and layer.epsilon != 1e-5:
         out["epsilon"] = layer.epsilon
     if layer.kind == "dropout":
         out["rate"] = layer.rate

@@ -68,7 +68,9 @@ def from_proto(proto: Any, label: str, name: str, samples: Mapping[str, Any]) ->
         raise type(error)(message, remedy=error.remedy, code=error.code) from error
     notes = _notes(drafts, softmax)
     origins = {key: tensors[key].origin for key in values}
-    return Imported(graph, values, origins, tuple(d.node.where for d in drafts), notes)
+    return Imported(
+        graph, values, origins, tuple(d.node.where.removeprefix("node ") for d in drafts), notes
+    )
 
 
 def _check_size(size_bytes: int) -> None:

@@ -131,7 +131,7 @@ def _pool(scope: Scope, node: Node, kind: str, *, ceil_is_exact: bool) -> Value:
         if wider != sides and not ceil_is_exact:
             raise node.error("it rounds sizes up and counts padding", "use count_include_pad=False")
         sides = wider
-    if kernel == stride == (1, 1) and not any(sides):
+    if kind == "avgpool" and kernel == stride == (1, 1) and not any(sides):
         return x  # torch exports AdaptiveAvgPool2d so where sizes are equal
     shape = (x.shape[0], *shapes.swept(node, x.shape, kernel, stride, sides))
     draft = scope.add(node, kind, [x], shape, window=[*kernel], stride=[*stride])

@@ -43,7 +43,7 @@ class Node:
     @property
     def where(self) -> str:
         named = self.name or (self.outputs[0] if self.outputs else "")
-        return f"node {shown(named)} ({self.operator})"
+        return f"node {shown(named)} ({shown(self.operator)[1:-1]})"
 
     def error(self, problem: str, remedy: str) -> GraphError:
         return GraphError(f"{self.where}: {problem}", remedy=remedy)
@@ -64,9 +64,15 @@ class Model:
     constants: Mapping[str, Array]
 
 
-def shown(name: str) -> str:
+def shown(name: Any) -> str:
     """A name from the file, safe to print."""
-    return ascii(name if len(name) <= 80 else name[:77] + "...")
+    text = name if isinstance(name, str) else repr(name)
+    return ascii(text if len(text) <= 80 else text[:77] + "...")
+
+
+def _text(name: Any) -> str:
+    """A name; protobuf gives one that is not UTF-8 as bytes, or raises."""
+    return name if isinstance(name, str) else str(name, "utf-8")
 
 
 def parse(data: bytes, label: str) -> Any:
@@ -103,7 +109,7 @@ def _model(proto: Any, label: str) -> Model:
         raise GraphError(
             f"{label} has {len(graph.node)} nodes", remedy=f"at most {limits.NODE_LIMIT} are read"
         )
-    constants = {tensor.name: array(tensor) for tensor in graph.initializer}
+    constants = {_text(tensor.name): array(tensor) for tensor in graph.initializer}
     if len(constants) < len(graph.initializer):
         raise GraphError(f"{label}: an initialiser's name is used twice", remedy="export it again")
     inputs = [entry for entry in graph.input if entry.name not in constants]
@@ -115,7 +121,9 @@ def _model(proto: Any, label: str) -> Model:
         )
     batch, shape = _image(inputs[0])
     nodes = tuple(_node(index, node) for index, node in enumerate(graph.node))
-    return Model(label, inputs[0].name, shape, batch, graph.output[0].name, nodes, constants)
+    return Model(
+        label, _text(inputs[0].name), shape, batch, _text(graph.output[0].name), nodes, constants
+    )
 
 
 def _check_versions(proto: Any, label: str) -> None:
@@ -160,7 +168,8 @@ def _image(entry: Any) -> tuple[int | None, tuple[int, int, int]]:
 
 
 def _node(index: int, proto: Any) -> Node:
-    bare = Node(index, proto.name, proto.op_type, tuple(proto.input), tuple(proto.output), {})
+    reads, makes = (tuple(_text(name) for name in names) for names in (proto.input, proto.output))
+    bare = Node(index, _text(proto.name), _text(proto.op_type), reads, makes, {})
     if proto.domain not in STANDARD:
         raise bare.error(
             f"operator of domain {shown(proto.domain)}",
@@ -168,9 +177,10 @@ def _node(index: int, proto: Any) -> Node:
         )
     attributes: dict[str, Any] = {}
     for entry in proto.attribute:
-        if entry.name in attributes:
-            raise bare.error(f"attribute {shown(entry.name)} twice", "export it again")
-        attributes[entry.name] = _attribute(bare, entry)
+        name = _text(entry.name)
+        if name in attributes:
+            raise bare.error(f"attribute {shown(name)} twice", "export it again")
+        attributes[name] = _attribute(bare, entry)
     return Node(index, bare.name, bare.operator, bare.inputs, bare.outputs, attributes)
 
 

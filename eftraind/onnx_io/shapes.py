@@ -12,7 +12,7 @@ import numpy as np
 
 from eftraind.graph import Shape
 from eftraind.onnx_io.draft import BATCH, Constant, Map
-from eftraind.onnx_io.reading import Array, Node
+from eftraind.onnx_io.reading import Array, Node, shown
 
 Sides = tuple[int, int, int, int]
 Pair = tuple[int, int]
@@ -34,7 +34,7 @@ def fold(node: Node, inputs: Sequence[Array]) -> Constant:
     try:
         return Constant(np.asarray(_folded(node, inputs)))
     except (ValueError, TypeError, IndexError, OverflowError) as error:
-        message = f"shape arithmetic that makes no sense: {error}"
+        message = f"shape arithmetic that makes no sense: {shown(str(error))}"
         raise node.error(message, "export it again, with a fixed batch") from error
 
 
@@ -78,7 +78,7 @@ def target(node: Node, wanted: Array, source: Map, batch: int | None) -> tuple[i
     whole = BATCH not in rest and -1 not in rest and math.prod(rest) == total
     if not whole or not (first == BATCH or (batch is not None and first == batch)):
         raise node.error(
-            f"reshapes {sizes} to {[str(entry) for entry in entries]}, which mixes images",
+            f"reshapes {sizes} to {[str(entry) for entry in entries[:8]]}, which mixes images",
             "flatten each image: torch.flatten(x, 1)",
         )
     return tuple(rest)
@@ -94,7 +94,7 @@ def window(node: Node, shape: Shape, kernel: Pair, stride: Pair) -> Sides:
         ]
         return (halves[0][0], halves[1][0], halves[0][1], halves[1][1])
     if auto not in ("NOTSET", "VALID"):
-        raise node.error(f"auto_pad is {auto!r}", "state pads instead")
+        raise node.error(f"auto_pad is {shown(auto)}", "state pads instead")
     pads = node.attributes.get("pads", [0, 0, 0, 0]) if auto == "NOTSET" else [0, 0, 0, 0]
     if len(pads) != 4 or min(pads) < 0 or max(pads) > 255:
         raise node.error(f"pads are {pads[:8]}", "use four paddings from 0 to 255")
