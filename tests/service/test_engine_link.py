@@ -197,7 +197,7 @@ def test_control_goes_to_the_engine_and_back(bench: Make) -> None:
     b = bench()
     b.engine()
     b.until("the engine", lambda: b.front.session.up)
-    for command in ("pause", "resume", "promote", "rollback", "checkpoint"):
+    for command in ("pause", "resume", "promote", "rollback", "checkpoint", "set"):
         assert ask(b, command) == {"ok": True, "result": {"did": command}}
     status = ask(b, "status")["result"]
     assert status["engine"]["did"] == "status"
