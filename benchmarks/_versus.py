@@ -16,9 +16,11 @@ import numpy as np
 from eftraind import networks, params
 from eftraind.accel.cpu import CpuDevice
 from eftraind.graph import Graph
-from eftraind.isa import Op, Program, Slot
+from eftraind.isa import Hyper, Op, Program, Slot
 from eftraind.plan import lower
 from eftraind.plan.bank import BankLayout
+from eftraind.plan.draft import ConstsLayout
+from eftraind.plan.tiles import macs
 
 RATES = (1e-3, 0.9, 1e-4)
 """Learning rate, momentum, weight decay: small, as the images are noise."""
@@ -36,7 +38,8 @@ class Ours:
         self.program = make(t)
         rng = np.random.default_rng(0)
         bank = BankLayout.of(graph, t).pack(params.initial(graph, rng))
-        for slot, words in self.program.need_words.items():
+        needs = {**self.program.need_words, Slot.CONSTS: ConstsLayout.of(graph, t).size_words}
+        for slot, words in needs.items():
             samples = slot in (Slot.POOL, Slot.INFER_IN)
             # Samples: as many as the widest batch, whatever one sample takes.
             self.device.bind(slot, self.device.allocate(words * 256 if samples else words))
@@ -50,12 +53,13 @@ class Ours:
 
     def _fill(self, graph: Graph, t: int) -> None:
         images = sum(c.images for c in self.program.commands if c.op is Op.LOAD)
-        lanes = lower.ConstsLayout.of(graph, t).lanes
-        consts = np.full(2 * lanes, 1 / 64, dtype=np.float32)
-        consts[lanes:] = -2
+        layout = ConstsLayout.of(graph, t)
+        consts = np.zeros(layout.size_words, dtype=np.float32)
+        consts[: layout.lanes], consts[layout.lanes : 2 * layout.lanes] = 1 / 64, -2
         batch = np.arange(images, dtype=np.int32)
         if Slot.TRAIN_BATCH in self.program.need_words:
-            consts = np.concatenate([consts, np.array(RATES, dtype=np.float32)])
+            consts[layout.hypers : layout.hypers + 3] = RATES
+            consts[layout.hypers + Hyper.BN_SHARE] = 0.1
             batch = np.concatenate([batch, batch % graph.classes])
             self.device.write(self.device.bound(Slot.TRAIN_BATCH), batch)
         else:
@@ -66,73 +70,21 @@ class Ours:
         return self.device.run(self.handle, 0, len(self.program.commands))
 
 
-def torch_model(graph: Graph, memory_format: str) -> Any:
-    """The same network as a torch module."""
-    import torch
-    from torch import nn
+def torch_training(graph: Graph, batch: int, threads: int, form: str) -> Step:
+    import _torch_side
 
-    layers: list[Any] = []
-    for layer in graph.layers:
-        if layer.kind == "conv":
-            shape = (layer.input_shape[0], layer.output_shape[0], layer.kernel)
-            layers.append(nn.Conv2d(*shape, layer.stride, layer.padding, bias=layer.bias))
-        elif layer.kind == "maxpool":
-            layers.append(nn.MaxPool2d(layer.kernel, layer.stride, layer.padding))
-        else:
-            features = int(np.prod(layer.input_shape))
-            linear = nn.Linear(features, layer.output_shape[0], bias=layer.bias)
-            layers += [nn.Flatten(), linear]
-        if layer.relu:
-            layers.append(nn.ReLU())
-    return nn.Sequential(*layers).to(memory_format=getattr(torch, memory_format))
+    return _torch_side.training(graph, batch, threads, form, RATES)
 
 
-def torch_input(graph: Graph, batch: int, memory_format: str) -> Any:
-    import torch
+def torch_inference(graph: Graph, batch: int, threads: int, form: str) -> Step:
+    import _torch_side
 
-    rows, cols, channels = graph.input.shape
-    x = torch.randn(batch, channels, rows, cols)
-    return x.to(memory_format=getattr(torch, memory_format))
-
-
-def torch_training(graph: Graph, batch: int, threads: int, memory_format: str) -> Step:
-    import torch
-
-    torch.set_num_threads(threads)
-    model = torch_model(graph, memory_format)
-    x = torch_input(graph, batch, memory_format)
-    labels = torch.arange(batch) % graph.classes
-    rate, momentum, decay = RATES
-    optimizer = torch.optim.SGD(model.parameters(), rate, momentum, weight_decay=decay)
-    loss = torch.nn.CrossEntropyLoss()
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss(model(x), labels).backward()
-        optimizer.step()
-
-    return step
-
-
-def torch_inference(graph: Graph, batch: int, threads: int, memory_format: str) -> Step:
-    import torch
-
-    torch.set_num_threads(threads)
-    model = torch_model(graph, memory_format).eval()
-    x = torch_input(graph, batch, memory_format)
-
-    def step() -> None:
-        with torch.inference_mode():
-            model(x)
-
-    return step
+    return _torch_side.inference(graph, batch, threads, form)
 
 
 def our_training(graph: Graph, batch: int, threads: int, chunk: int) -> Step:
-    def make(t: int) -> Program:
-        return lower.training(graph, t, batch=batch, chunk=min(chunk, batch))
-
-    return Ours(graph, make, threads).step
+    plan = lower.Plan(batch, min(chunk, batch))
+    return Ours(graph, lambda t: lower.training(graph, t, plan), threads).step
 
 
 def our_inference(graph: Graph, batch: int, threads: int, chunk: int) -> Step:
@@ -169,12 +121,20 @@ def _serve(pipe: Connection, side: str, what: str, network: str, arguments: Sequ
 
 
 def take_turns(
-    what: str, network: str, batch: int, threads: int, *, chunk: int, turns: int, turn_s: float
+    what: str,
+    network: str,
+    batch: int,
+    threads: int,
+    *,
+    chunk: int,
+    turns: int,
+    turn_s: float,
+    forms: Sequence[str] = FORMATS,
 ) -> dict[str, list[float]]:
     """Seconds of every step of "ours" and of PyTorch in each memory format."""
     context = multiprocessing.get_context("spawn")
     sides: dict[str, tuple[str, tuple[Any, ...]]] = {"ours": ("ours", (batch, threads, chunk))}
-    sides |= {form: ("torch", (batch, threads, form)) for form in FORMATS}
+    sides |= {form: ("torch", (batch, threads, form)) for form in forms}
     pipes, children = {}, []
     for name, (side, arguments) in sides.items():
         pipes[name], theirs = context.Pipe()
@@ -200,7 +160,8 @@ def row(network: str, batch: int, threads: int, seconds: dict[str, list[float]])
     """Throughputs at the median and at the quickest step, against the better torch format."""
     median = {name: statistics.median(values) for name, values in seconds.items()}
     least = {name: min(values) for name, values in seconds.items()}
-    torch_s = min(median[form] for form in FORMATS)
+    forms = [name for name in seconds if name != "ours"]
+    torch_s = min(median[form] for form in forms)
     return {
         "network": network,
         "batch": batch,
@@ -208,8 +169,8 @@ def row(network: str, batch: int, threads: int, seconds: dict[str, list[float]])
         "ours_img_s": round(batch / median["ours"], 1),
         "torch_img_s": round(batch / torch_s, 1),
         "ratio": round(torch_s / median["ours"], 2),
-        "torch_format": min(FORMATS, key=lambda form: median[form]),
-        "ratio_of_quickest": round(min(least[form] for form in FORMATS) / least["ours"], 2),
+        "torch_format": min(forms, key=lambda form: median[form]),
+        "ratio_of_quickest": round(min(least[form] for form in forms) / least["ours"], 2),
     }
 
 
@@ -217,10 +178,8 @@ def shares(network: str, batch: int, threads: int, chunk: int, runs: int) -> lis
     """Each layer and phase: microseconds of a training step, and share of the FMA peak."""
     graph = networks.load(network)
 
-    def make(t: int) -> Program:
-        return lower.training(graph, t, batch=batch, chunk=min(chunk, batch))
-
-    ours = Ours(graph, make, threads)
+    plan = lower.Plan(batch, min(chunk, batch))
+    ours = Ours(graph, lambda t: lower.training(graph, t, plan), threads)
     peaks, times = [], []
     for _ in range(runs):
         peaks.append(ours.device.peak_gflops() * threads)
@@ -231,10 +190,7 @@ def shares(network: str, batch: int, threads: int, chunk: int, runs: int) -> lis
         name = ours.program.layer_names[command.layer] if command.rows_in else ""
         entry = out.setdefault((command.op.name, name), {"ns": 0.0, "operations": 0})
         entry["ns"] += float(taken)
-        if command.op in (Op.CONV_FP, Op.CONV_BP, Op.CONV_WU):
-            c = command
-            taps = c.kernel_rows * c.kernel_cols * c.rows_out * c.cols_out
-            entry["operations"] += 2 * c.images * c.m * c.n * taps
+        entry["operations"] += 2 * macs(command)
     ours.device.close()
     return [
         {

@@ -19,8 +19,10 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=8, help="images that pass the layers together")
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--turn-s", type=float, default=0.1)
+    parser.add_argument("--compile", action="store_true", help="torch.compile, too")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    forms = (*FORMATS, "compiled") if options.compile else FORMATS
     rows = []
     for batch in options.batch:
         seconds = take_turns(
@@ -31,10 +33,11 @@ def main() -> None:
             chunk=options.chunk,
             turns=options.turns,
             turn_s=options.turn_s,
+            forms=forms,
         )
         entry = row(options.network, batch, options.threads, seconds)
         for percent in (50, 99):
-            ours, *torch = (np.percentile(seconds[name], percent) for name in ("ours", *FORMATS))
+            ours, *torch = (np.percentile(seconds[name], percent) for name in ("ours", *forms))
             entry[f"ours_p{percent}_us"] = round(float(ours) * 1e6, 1)
             entry[f"torch_p{percent}_us"] = round(float(min(torch)) * 1e6, 1)
         rows.append(entry)

@@ -10,7 +10,7 @@ import argparse
 import json
 from pathlib import Path
 
-from _versus import row, shares, take_turns
+from _versus import FORMATS, row, shares, take_turns
 
 
 def main() -> None:
@@ -21,8 +21,10 @@ def main() -> None:
     parser.add_argument("--chunk", type=int, default=8, help="images that pass the layers together")
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--turn-s", type=float, default=0.2)
+    parser.add_argument("--compile", action="store_true", help="torch.compile, too")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    forms = (*FORMATS, "compiled") if options.compile else FORMATS
     rows = []
     for batch in options.batch:
         seconds = take_turns(
@@ -33,6 +35,7 @@ def main() -> None:
             chunk=options.chunk,
             turns=options.turns,
             turn_s=options.turn_s,
+            forms=forms,
         )
         rows.append(row(options.network, batch, options.threads, seconds))
         print(
@@ -45,7 +48,7 @@ def main() -> None:
     print(f"commands of a step of {max(options.batch)} images:")
     for entry in commands:
         print(
-            "  {command:8} {layer:8} {us:9.1f} us {gflops:7.1f} GFLOPS {peak_share:6.1%}".format(
+            "  {command:9} {layer:9} {us:9.1f} us {gflops:7.1f} GFLOPS {peak_share:6.1%}".format(
                 **entry
             )
         )
