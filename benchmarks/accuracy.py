@@ -24,8 +24,12 @@ from eftraind.config import TrainConfig
 from eftraind.demo import data
 from eftraind.engine.offline import Course
 from eftraind.engine.recipe import plan_for, rates_of
+from eftraind.isa import Hyper
 
-STEPS_COMPARED = 20
+COMPARED = (1, 20)
+"""After so many steps weights are compared. One step agrees to rounding; later a maximum of two all
+but equal numbers is taken from another place now and then, and the runs go different ways, as two
+runs of PyTorch on one and on two threads do. What they learn must be as good."""
 PIECE = 500
 
 
@@ -53,6 +57,10 @@ class Torch:
         loss.backward()
         self._optimizer.step()
         return loss.item()
+
+    def set_rate(self, rate):
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
 
     def accuracy(self, x, y):
         right = 0
@@ -91,15 +99,18 @@ def compare(given):
     order = np.random.default_rng(given.seed + 1)
     rows, worst, count = [], 0.0, 0
     for epoch in range(given.epochs):
+        if epoch == round(given.cool * given.epochs):
+            ours.set_rates({Hyper.RATE: given.rate / 10})
+            theirs.set_rate(given.rate / 10)
         shuffled = order.permutation(len(x))
         losses = []
         for first in range(0, len(x) - given.batch + 1, given.batch):
             batch = shuffled[first : first + given.batch]
             losses.append((ours.step(batch)[0], theirs.step(batch)))
             count += 1
-            if count <= STEPS_COMPARED:
+            if count <= max(COMPARED):
                 worst = max(worst, abs(losses[-1][0] - losses[-1][1]))
-            if count == STEPS_COMPARED:
+            if count in COMPARED:
                 apart = farthest(ours.weights(), theirs.weights(), start)
                 print(f"{count} steps: losses within {worst:.1e}, weights within {apart:.1e}")
         mine = float((ours.predict(dataset.x_test) == dataset.y_test).mean())
@@ -133,6 +144,7 @@ def main():
     add("--rate", type=float, default=0.01)
     add("--momentum", type=float, default=0.9)
     add("--decay", type=float, default=5e-4)
+    add("--cool", type=float, default=0.7, help="share of epochs until the rate is a tenth")
     add("--seed", type=int, default=0)
     add("--device", choices=("cpu", "reference"), default="cpu")
     add("--threads", type=int, default=0)
