@@ -16,6 +16,8 @@ def flatten(scope: Scope, node: Node) -> Value:
 
 
 def reshape(scope: Scope, node: Node) -> Value:
+    if isinstance(scope.value(node, 0), Constant):
+        return arithmetic(scope, node)
     x = scope.map(node)
     sizes = shapes.target(node, scope.constant(node, 1).values, x, scope.batch)
     if len(sizes) == 1:
@@ -29,7 +31,9 @@ def reshape(scope: Scope, node: Node) -> Value:
 
 def shape(scope: Scope, node: Node) -> Value:
     start, end = node.attributes.get("start", 0), node.attributes.get("end")
-    return Constant(shapes.dims(scope.map(node))[start:end])
+    x = scope.value(node, 0)
+    sizes = shapes.dims(x) if isinstance(x, Map) else np.array(x.values.shape, dtype=np.int64)
+    return Constant(sizes[start:end])
 
 
 def squeeze(scope: Scope, node: Node) -> Value:

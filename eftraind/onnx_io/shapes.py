@@ -17,7 +17,6 @@ from eftraind.onnx_io.reading import Array, Node, shown
 Sides = tuple[int, int, int, int]
 Pair = tuple[int, int]
 MAX_ELEMENTS = 64
-FOLDED = ("Gather", "Unsqueeze", "Squeeze", "Concat", "Cast")
 INT64 = 7
 
 
@@ -28,7 +27,7 @@ def dims(value: Map) -> Array:
 
 
 def fold(node: Node, inputs: Sequence[Array]) -> Constant:
-    """The constant that a node of FOLDED makes of small constants."""
+    """The constant that a node makes of small constants."""
     if len(inputs) > MAX_ELEMENTS or any(value.size > MAX_ELEMENTS for value in inputs):
         raise node.error("arithmetic on large constants", "export with do_constant_folding=True")
     try:
@@ -44,6 +43,11 @@ def _folded(node: Node, inputs: Sequence[Array]) -> Array:
         return np.asarray(np.take(inputs[0], inputs[1].astype(np.int64), axis=axis))
     if node.operator == "Concat":
         return np.concatenate([np.asarray(v, dtype=object) for v in inputs], axis=axis)
+    if node.operator == "Reshape":
+        sizes = [int(size) for size in inputs[1]]
+        if 0 in sizes or len(sizes) > 4:
+            raise ValueError(f"a reshape to {sizes[:8]}")
+        return inputs[0].reshape(sizes)
     if node.operator == "Cast":
         if node.attributes.get("to") != INT64:
             raise ValueError("a cast to another type than int64")

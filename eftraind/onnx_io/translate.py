@@ -100,7 +100,9 @@ def _value(scope: Scope, node: Node) -> Value:
         if name not in known.split():
             raise node.error(f"attribute {shown(name)} is not supported", "export without it")
         if not _well_typed(name, value):
-            raise node.error(f"attribute {name} is {shown(str(value))}", "export the model again")
+            raise node.error(
+                f"attribute {name} is {shown(str(value))[1:-1]}", "export the model again"
+            )
     if not node.outputs or any(node.outputs[1:]):
         raise node.error(f"{len(node.outputs)} outputs", "call model.eval() before exporting it")
     return handler(scope, node)

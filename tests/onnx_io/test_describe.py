@@ -110,7 +110,7 @@ def reread(graph: Graph, folder: Path) -> Graph:
     return graph_build.from_mapping(load_yaml(path))
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(graph=graphs())
 def test_any_graph_is_described_and_exported(
     graph: Graph, tmp_path_factory: pytest.TempPathFactory

@@ -16,7 +16,7 @@ from eftraind.onnx_io.importing import Imported
 
 Exported = Callable[[str, str], bytes]
 FUZZ = settings(
-    max_examples=150,
+    max_examples=100,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
