@@ -27,7 +27,7 @@ inline Correlation forward(const Command& c) {
   j.fold = 1;
   j.channels = c.n;
   j.lanes = j.lanes_w = c.lanes;
-  j.spread_rows = j.spread_cols = j.step_rows = j.step_cols = 1;
+  j.step_rows = j.step_cols = 1;
   j.kernel_rows = j.kernel_cols = 1;
   j.xs = input_strides(c);
   j.ys = output_strides(c);
@@ -50,8 +50,28 @@ inline Correlation forward(const Command& c) {
   return j;
 }
 
-// dy takes the part of x: kernel turned by half a turn, stride becomes spread.
-inline Correlation backward(const Command& c) {
+// Backwards through a stride, the pixels of x whose row and column leave the same remainder meet the
+// same taps: each such phase is a dense correlation of its own, with the taps from `first` on, a stride
+// apart, turned by half a turn.
+struct Phase {
+  int64_t first, taps;  // of the kernel
+  int64_t begin, count; // pixels of x, a stride apart
+  int64_t pad;          // before dy
+};
+inline Phase phase_of(int64_t phase, int64_t size, int64_t pad, int64_t stride, int64_t kernel) {
+  const int64_t first = (phase + pad) % stride;
+  const int64_t taps = first < kernel ? ceil_div(kernel - first, stride) : 0;
+  return {first, taps, phase, ceil_div(size - phase, stride), taps - 1 - (phase + pad) / stride};
+}
+inline Phase row_phase(const Command& c, int64_t phase) {
+  return phase_of(phase, c.rows_in, c.pad_top, c.stride_rows, c.kernel_rows);
+}
+inline Phase col_phase(const Command& c, int64_t phase) {
+  return phase_of(phase, c.cols_in, c.pad_left, c.stride_cols, c.kernel_cols);
+}
+
+// dy takes the part of x.
+inline Correlation backward(const Command& c, const Phase& rows, const Phase& cols) {
   Correlation j = forward(c);
   const Strides xs = j.xs;
   j.xs = j.ys, j.ys = xs;
@@ -62,10 +82,11 @@ inline Correlation backward(const Command& c) {
   j.fold = 1;
   if (spans_the_map(c)) return j;
   j.rows_in = c.rows_out, j.cols_in = c.cols_out;
-  j.rows_out = c.rows_in, j.cols_out = c.cols_in;
-  j.spread_rows = c.stride_rows, j.spread_cols = c.stride_cols;
   j.step_rows = j.step_cols = 1;
-  j.top = c.kernel_rows - 1 - c.pad_top, j.left = c.kernel_cols - 1 - c.pad_left;
+  j.rows_out = static_cast<int>(rows.count), j.cols_out = static_cast<int>(cols.count);
+  j.kernel_rows = static_cast<int>(rows.taps), j.kernel_cols = static_cast<int>(cols.taps);
+  j.top = static_cast<int>(rows.pad), j.left = static_cast<int>(cols.pad);
+  j.ys.row *= c.stride_rows, j.ys.col *= c.stride_cols;
   return j;
 }
 
@@ -119,17 +140,35 @@ EFT_INLINE void transpose(const float* from, float* to) {
   for (int i = 0; i < T; ++i) store(to + i * T, v[i]);
 }
 
-// Weights as CONV_BP reads them: input and output tiles exchanged, taps turned, tiles transposed.
-inline void turn_weights(const Task& task) {
+// Weights as a phase of CONV_BP reads them: input and output tiles exchanged, taps turned, tiles
+// transposed.
+inline void turn_weights(const Task& task, const Phase& rows, const Phase& cols, float* to) {
   const Command& c = *task.command;
   const float* w = operand(task, c.weights_slot, c.weights_offset);
-  const int mt = tiles(c.m), nt = tiles(c.n), kernel = c.kernel_rows * c.kernel_cols;
   const bool spans = spans_the_map(c);
-  task.each(int64_t(mt) * nt * kernel, [&](Range r, int) {
+  const int64_t mt = tiles(c.m), nt = tiles(c.n), whole = int64_t(c.kernel_rows) * c.kernel_cols;
+  const int64_t taps = spans ? whole : rows.taps * cols.taps;
+  task.each(mt * nt * taps, [=](Range r, int) {
     for (int64_t i = r.begin; i < r.end; ++i) {
-      const int64_t m = i / kernel / nt, n = i / kernel % nt, k = i % kernel;
-      const int64_t at = spans ? (n * kernel + k) * mt + m : (n * mt + m) * kernel + kernel - 1 - k;
-      transpose(w + i * T * T, task.shared + at * T * T);
+      const int64_t m = i / taps / nt, n = i / taps % nt, k = i % taps;
+      const int64_t row = rows.first + k / most(cols.taps, 1) * c.stride_rows;
+      const int64_t col = cols.first + k % most(cols.taps, 1) * c.stride_cols;
+      const int64_t tap = spans ? k : row * c.kernel_cols + col;
+      const int64_t at = spans ? (n * whole + k) * mt + m : (n * mt + m) * taps + taps - 1 - k;
+      transpose(w + ((m * nt + n) * whole + tap) * T * T, to + at * T * T);
+    }
+  });
+}
+
+// Pixels that no tap meets: their gradient is 0.
+inline void clear_phase(const Correlation& j, const Task& task) {
+  if (j.add) return;
+  task.each(int64_t(j.images) * j.tiles_out, [&](Range r, int) {
+    for (int64_t i = r.begin; i < r.end; ++i) {
+      float* y = j.y + i / j.tiles_out * j.ys.image + i % j.tiles_out * j.ys.tile;
+      for (int64_t row = 0; row < j.rows_out; ++row) {
+        for (int64_t col = 0; col < j.cols_out; ++col) store(y + row * j.ys.row + col * j.ys.col, Vec{});
+      }
     }
   });
 }
@@ -137,16 +176,42 @@ inline void turn_weights(const Task& task) {
 inline int conv_bp(const Task& task) {
   const Command& c = *task.command;
   if (c.groups > 1) return depthwise_bp(task);
-  turn_weights(task);
-  Correlation j = backward(c);
-  j.x = operand(task, c.src_slot, c.src_offset);
-  j.w = task.shared;
-  j.y = operand(task, c.dst_slot, c.dst_offset);
-  j.mask = c.flags & FLAG_MASK ? operand(task, c.aux_slot, c.aux_offset) : nullptr;
-  j.undo = masked_of(c);
-  j.add = c.flags & FLAG_ACCUMULATE;
-  correlate_images(j, task);
+  const int64_t strides[2] = {spans_the_map(c) ? 1 : least(c.stride_rows, c.rows_in),
+                              spans_the_map(c) ? 1 : least(c.stride_cols, c.cols_in)};
+  float* turned = task.shared;
+  for (int64_t phase = 0; phase < strides[0] * strides[1]; ++phase) {
+    const Phase rows = row_phase(c, phase / strides[1]), cols = col_phase(c, phase % strides[1]);
+    Correlation j = backward(c, rows, cols);
+    const int64_t at = rows.begin * c.cols_in * T + cols.begin * T;
+    j.x = operand(task, c.src_slot, c.src_offset);
+    j.w = turned;
+    j.y = operand(task, c.dst_slot, c.dst_offset) + at;
+    j.mask = c.flags & FLAG_MASK ? operand(task, c.aux_slot, c.aux_offset) + at : nullptr;
+    j.undo = masked_of(c);
+    j.add = c.flags & FLAG_ACCUMULATE;
+    if (!spans_the_map(c) && rows.taps * cols.taps == 0) {
+      clear_phase(j, task);
+      continue;
+    }
+    turn_weights(task, rows, cols, turned);
+    turned += weight_words(c) / (int64_t(c.kernel_rows) * c.kernel_cols) * rows.taps * cols.taps;
+    correlate_images(j, task);
+  }
   return STATUS_OK;
+}
+
+// Words of one thread's window, the widest of all phases.
+inline int64_t backward_window_words(const Command& c) {
+  int64_t words = 0;
+  for (int64_t r = 0; r < least(c.stride_rows, c.rows_in); ++r) {
+    for (int64_t k = 0; k < least(c.stride_cols, c.cols_in); ++k) {
+      const Phase rows = row_phase(c, r), cols = col_phase(c, k);
+      if (rows.taps * cols.taps || spans_the_map(c)) {
+        words = most(words, window_words(backward(c, rows, cols)));
+      }
+    }
+  }
+  return words;
 }
 
 }  // namespace

@@ -30,7 +30,6 @@ struct Correlation {
   int images, tiles_in, rows_in, cols_in;
   int fold;            // input tiles per channel tile: kernel taps of a fully connected layer
   int channels, lanes; // true input channels; lanes of an input pixel
-  int spread_rows, spread_cols;  // zeros between input pixels: backwards through a stride
   int step_rows, step_cols;
   int top, left;       // padding, negative to crop
   int kernel_rows, kernel_cols;
@@ -65,8 +64,7 @@ EFT_INLINE int64_t window_row_words(const Correlation& j) {
 }
 
 EFT_INLINE bool readable_in_place(const Correlation& j) {
-  return j.xs.col == T && j.step_cols == 1 && j.spread_rows == 1 && j.spread_cols == 1 &&
-         j.top == 0 && j.left == 0 &&
+  return j.xs.col == T && j.step_cols == 1 && j.top == 0 && j.left == 0 &&
          (j.rows_out - 1) * j.step_rows + j.kernel_rows <= j.rows_in &&
          j.cols_out - 1 + j.kernel_cols <= j.cols_in;
 }
@@ -79,26 +77,17 @@ inline void copy_pixel(float* to, const float* from, int lanes) {
   }
 }
 
+// Columns phase, phase + step, ... of a padded row; phases that no tap meets stay as they are.
 inline void fill_row(const Correlation& j, const float* x, float* out) {
-  const int64_t phase = window_cols(j) * T;
-  const int64_t cols = window_cols(j) * j.step_cols;
-  if (j.step_cols == 1 && j.spread_cols == 1) {
-    const int64_t first = least(most(j.left, 0), cols);
-    const int64_t last = most(least(cols, j.cols_in + int64_t(j.left)), first);
+  const int64_t cols = window_cols(j), step = j.step_cols;
+  for (int64_t phase = 0; phase < least(step, j.kernel_cols); ++phase, out += cols * T) {
+    const int64_t low = ceil_div(j.left - phase, step);
+    const int64_t first = least(most(low, 0), cols);
+    const int64_t last = most(least(floor_div(j.cols_in - 1 + j.left - phase, step) + 1, cols), first);
     memset(out, 0, first * T * 4);
-    const float* from = x + (first - j.left) * j.xs.col;
-    for (int64_t c = first; c < last; ++c, from += j.xs.col) copy_pixel(out + c * T, from, j.lanes);
+    const float* from = x + (first * step + phase - j.left) * j.xs.col;
+    for (int64_t c = first; c < last; ++c, from += step * j.xs.col) copy_pixel(out + c * T, from, j.lanes);
     memset(out + last * T, 0, (cols - last) * T * 4);
-    return;
-  }
-  for (int64_t c = 0; c < cols; ++c) {
-    float* to = out + c % j.step_cols * phase + c / j.step_cols * T;
-    const int64_t from = c - j.left;
-    if (from >= 0 && from % j.spread_cols == 0 && from / j.spread_cols < j.cols_in) {
-      copy_pixel(to, x + from / j.spread_cols * j.xs.col, j.lanes);
-    } else {
-      store(to, Vec{});
-    }
   }
 }
 
@@ -111,10 +100,11 @@ inline Window fill_window(const Correlation& j, int64_t image, int64_t first, in
   const int64_t rows = (last - 1 - first) * j.step_rows + j.kernel_rows;
   for (int tile = 0; tile < j.tiles_in; ++tile) {
     for (int64_t r = 0; r < rows; ++r) {
+      if (r % j.step_rows >= j.kernel_rows) continue;  // no tap meets it
       float* out = scratch + (tile * rows + r) * width;
       const int64_t from = first * j.step_rows + r - j.top;
-      if (from >= 0 && from % j.spread_rows == 0 && from / j.spread_rows < j.rows_in) {
-        fill_row(j, x + tile * j.xs.tile + from / j.spread_rows * j.xs.row, out);
+      if (from >= 0 && from < j.rows_in) {
+        fill_row(j, x + tile * j.xs.tile + from * j.xs.row, out);
       } else {
         memset(out, 0, width * 4);
       }

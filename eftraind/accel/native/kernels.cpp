@@ -56,7 +56,7 @@ Scratch scratch(const Command& c) {
   if (depthwise) return {0, 0};
   switch (c.op) {
     case OP_CONV_FP: return {window_words(forward(c)), 0};
-    case OP_CONV_BP: return {window_words(backward(c)), weight_words(c)};
+    case OP_CONV_BP: return {backward_window_words(c), weight_words(c)};
     case OP_CONV_WU: {
       const Gradient g = gradient_of(c);
       return {0, g.sections > 1 ? g.sections * g.words() : 0};
