@@ -83,6 +83,8 @@ def farthest(ours, theirs, start):
 
 def compare(given):
     """Rows of figures, one an epoch."""
+    if given.threads:
+        torch.set_num_threads(given.threads)
     dataset, graph = data.load(given.data), networks.load(given.network)
     train = TrainConfig(
         batch=given.batch, learning_rate=given.rate, momentum=given.momentum,
