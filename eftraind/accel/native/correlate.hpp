@@ -135,19 +135,27 @@ EFT_INLINE void taps(Vec (&acc)[R][P], const float* x, int64_t x_row, const floa
   }
 }
 
+// Input tiles [begin, end): few enough that their weights stay in the L1 cache while all pixels of a
+// window go by. Sums wait in y for the next group.
+struct Group {
+  int begin, end;
+};
+
 // R x P output pixels of one m tile; x is the window's first pixel under the block's first tap.
 template <int P, int R>
-void block(const Correlation& j, const Window& v, const float* x, const float* w, const float* bias,
-           float* y, const float* mask) {
+void block(const Correlation& j, const Window& v, Group group, const float* x, const float* w,
+           const float* bias, float* y, const float* mask) {
   Vec acc[R][P];
   const Vec start = bias ? load(bias) : Vec{};
   for (int r = 0; r < R; ++r) {
-    for (int p = 0; p < P; ++p) acc[r][p] = start;
+    for (int p = 0; p < P; ++p) {
+      acc[r][p] = group.begin == 0 ? start : load(y + r * j.ys.row + p * j.ys.col);
+    }
   }
   const int64_t tap = int64_t(j.lanes_w) * T;
   const int64_t step = j.step_cols * tap;
   const int64_t x_row = j.step_rows * v.row;
-  for (int tile = 0; tile < j.tiles_in; ++tile) {
+  for (int tile = group.begin; tile < group.end; ++tile) {
     const int n = j.channels_of(tile);
     for (int kr = 0; kr < j.kernel_rows; ++kr, w += j.kernel_cols * tap) {
       for (int phase = 0; phase < j.step_cols && phase < j.kernel_cols; ++phase) {
@@ -171,6 +179,10 @@ void block(const Correlation& j, const Window& v, const float* x, const float* w
     for (int p = 0; p < P; ++p) {
       Vec out = acc[r][p];
       const int64_t at = r * j.ys.row + p * j.ys.col;
+      if (group.end < j.tiles_in) {
+        store(y + at, out);
+        continue;
+      }
       if (j.activation.kind != LINEAR) out = j.activation.of(out);
       if (mask) out = j.undo.undone(out, load(mask + at));
       if (j.add) out += load(y + at);
@@ -179,8 +191,8 @@ void block(const Correlation& j, const Window& v, const float* x, const float* w
   }
 }
 
-using Block = void (*)(const Correlation&, const Window&, const float*, const float*, const float*,
-                       float*, const float*);
+using Block = void (*)(const Correlation&, const Window&, Group, const float*, const float*,
+                       const float*, float*, const float*);
 
 // Blocks by width: one row of P pixels, and as many rows (at most 4) as the registers hold.
 constexpr int rows_of(int p) {
@@ -226,7 +238,7 @@ inline Shape choose_block(int rows, int cols) {
 }
 
 // Rows of output whose window fits the scratch that a thread is given.
-constexpr int64_t WINDOW_WORDS = 96 * 1024;
+constexpr int64_t WINDOW_WORDS = 256 * 1024;
 inline int window_rows(const Correlation& j) {
   const int64_t row = j.tiles_in * window_row_words(j);
   const int64_t fit = (WINDOW_WORDS / row - j.kernel_rows) / j.step_rows + 1;
@@ -238,62 +250,81 @@ inline int64_t window_words(const Correlation& j) {
   return j.tiles_in * rows * window_row_words(j);
 }
 
+// Weights of one m tile and one input tile.
+EFT_INLINE int64_t tile_words(const Correlation& j) {
+  return int64_t(j.kernel_rows) * j.kernel_cols * j.lanes_w * T;
+}
+
+// Input tiles of a group: all, unless their weights would leave L1 again and again.
+constexpr int64_t GROUP_WORDS = 5 * 1024;
+inline int group_tiles(const Correlation& j, Shape shape, int64_t rows) {
+  const int64_t blocks = ceil_div(rows, shape.rows) * ceil_div(j.cols_out, shape.cols);
+  if (j.add || blocks < 4 || j.tiles_in * tile_words(j) < 2 * GROUP_WORDS) return j.tiles_in;
+  return static_cast<int>(most(GROUP_WORDS / tile_words(j), 1));
+}
+
+// All pixels of some rows of one m tile, by one group of input tiles.
+inline void correlate_tile(const Correlation& j, Shape shape, const Window& v, Group group, Range rows,
+                           const float* w, const float* bias, int64_t at) {
+  // What is read and written again must not be met twice.
+  const bool once = j.add || group.end - group.begin < j.tiles_in;
+  const int64_t first = rows.begin, last = rows.end;
+  for (int64_t r = first; r < last;) {
+    bool tall = shape.rows > 1 && last - first >= shape.rows;
+    if (tall && r + shape.rows > last) {
+      if (once) tall = false; else r = last - shape.rows;
+    }
+    for (int c = 0, cols = shape.cols; c < j.cols_out; c += cols) {
+      if (c + cols > j.cols_out) {
+        if (once) cols = j.cols_out - c; else c = j.cols_out - cols;
+      }
+      const bool whole = tall && cols == shape.cols;
+      for (int i = 0; i < (tall && !whole ? shape.rows : 1); ++i) {
+        const int64_t out = at + (r + i) * j.ys.row + c * j.ys.col;
+        const float* x = v.x + (r + i - first) * j.step_rows * v.row + c * T;
+        (whole ? BLOCKS.tall : BLOCKS.one)[cols](j, v, group, x, w, bias, j.y + out,
+                                                 j.mask ? j.mask + out : nullptr);
+      }
+    }
+    r += tall ? shape.rows : 1;
+  }
+}
+
 inline void correlate_rows(const Correlation& j, Shape shape, Range m, int64_t image, Range rows,
                            float* scratch) {
-  const int64_t first = rows.begin, last = rows.end;
-  const Window v = fill_window(j, image, first, last, scratch);
-  const int64_t weights = int64_t(j.tiles_in) * j.kernel_rows * j.kernel_cols * j.lanes_w * T;
+  const Window v = fill_window(j, image, rows.begin, rows.end, scratch);
+  const int step = group_tiles(j, shape, rows.end - rows.begin);
   for (int64_t tile = m.begin; tile < m.end; ++tile) {
-    const float* w = j.w + tile * weights;
+    const float* w = j.w + tile * j.tiles_in * tile_words(j);
     const float* bias = j.bias ? j.bias + tile * T : nullptr;
-    for (int64_t r = first; r < last;) {
-      bool tall = shape.rows > 1 && last - first >= shape.rows;
-      if (tall && r + shape.rows > last) {
-        if (j.add) tall = false; else r = last - shape.rows;
-      }
-      const int64_t at = image * j.ys.image + tile * j.ys.tile + r * j.ys.row;
-      for (int c = 0, cols = shape.cols; c < j.cols_out; c += cols) {
-        if (c + cols > j.cols_out) {
-          if (j.add) cols = j.cols_out - c; else c = j.cols_out - cols;
-        }
-        const bool whole = tall && cols == shape.cols;
-        for (int i = 0; i < (tall && !whole ? shape.rows : 1); ++i) {
-          const int64_t out = at + c * j.ys.col + i * j.ys.row;
-          const float* x = v.x + (r + i - first) * j.step_rows * v.row + c * T;
-          (whole ? BLOCKS.tall : BLOCKS.one)[cols](j, v, x, w, bias, j.y + out,
-                                                   j.mask ? j.mask + out : nullptr);
-        }
-      }
-      r += tall ? shape.rows : 1;
+    const int64_t at = image * j.ys.image + tile * j.ys.tile;
+    for (int n = 0; n < j.tiles_in; n += step) {
+      const Group group = {n, static_cast<int>(least(n + step, j.tiles_in))};
+      correlate_tile(j, shape, v, group, rows, w + n * tile_words(j), bias, at);
     }
   }
 }
 
-// A unit is some rows of one image or, where there are few of these (small batches of fully
-// connected layers), some m tiles.
+// A unit is some rows of one image and some m tiles. Windows set the least number of row cuts. Where
+// these are too few to share, weights that outweigh the map are cut (each unit then reads its own
+// part of them, and fills the window anew), else rows are.
 inline void correlate(const Correlation& j, const Task& task) {
   const Shape shape = choose_block(j.rows_out, j.cols_out);
   const int64_t groups = ceil_div(j.rows_out, shape.rows);
-  if (groups * j.images < 2 * task.threads && j.tiles_out > 1) {
-    // Each unit fills the window anew.
-    const int64_t grain = ceil_div(j.tiles_out, task.threads);
-    task.each(j.tiles_out, grain, [&](Range m, int thread) {
-      for (int image = 0; image < j.images; ++image) {
-        correlate_rows(j, shape, m, image, {0, j.rows_out}, task.scratch_of(thread));
-      }
-    });
-    return;
-  }
-  // Whole images, as rows between two parts are read twice, unless images are few.
-  const int64_t parts = task.threads == 1 ? 1 : ceil_div(2 * task.threads, j.images);
-  const int64_t most_groups = most(window_rows(j) / shape.rows, 1);
-  const int64_t grain = least(ceil_div(groups, parts), most_groups);
-  const int64_t cuts = ceil_div(groups, grain);
-  task.each(j.images * cuts, 1, [&](Range unit, int thread) {
+  int64_t grain = most(window_rows(j) / shape.rows, 1);
+  const auto missing = [&] {
+    return task.threads == 1 ? 1 : ceil_div(2 * task.threads, j.images * ceil_div(groups, grain));
+  };
+  const int64_t weights = j.tiles_out * j.tiles_in * tile_words(j);
+  const int64_t map = j.tiles_in * int64_t(j.rows_in) * j.cols_in * T;
+  if (weights <= map) grain = ceil_div(groups, ceil_div(groups, grain) * missing());
+  const int64_t cuts = ceil_div(groups, grain), m_cuts = least(missing(), j.tiles_out);
+  task.each(j.images * cuts * m_cuts, 1, [&](Range unit, int thread) {
     for (int64_t i = unit.begin; i < unit.end; ++i) {
-      const int64_t first = i % cuts * grain * shape.rows;
+      const int64_t first = i / m_cuts % cuts * grain * shape.rows;
       const Range rows = {first, least(first + grain * shape.rows, j.rows_out)};
-      correlate_rows(j, shape, {0, j.tiles_out}, i / cuts, rows, task.scratch_of(thread));
+      const Range m = share(j.tiles_out, i % m_cuts, m_cuts);
+      correlate_rows(j, shape, m, i / m_cuts / cuts, rows, task.scratch_of(thread));
     }
   });
 }
