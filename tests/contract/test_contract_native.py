@@ -5,18 +5,22 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from contract_rig import Case, Window, prepare, run
+import test_contract_maps as maps
+import test_contract_norm as norm
+from contract_rig import Case, Window, noise, prepare, run
 
 from eftraind import isa
 from eftraind.accel import cpu
 from eftraind.accel.cpu import CpuDevice, available_lanes, open_library
 from eftraind.accel.native import build
 from eftraind.errors import DeviceError, DeviceUnavailable, ProgramError
-from eftraind.isa import Flag, Op
+from eftraind.isa import Command, Flag, Op
+from eftraind.plan.tiles import tiles
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +49,33 @@ def wide_cases(t: int) -> list[Case]:
         if window.lanes == 0:
             operands = {"src": y, "weights": w, "dst": x}
             cases.append(Case(window.command(Op.CONV_BP, Flag.NONE, t), operands))
-    return cases
+    return cases + sums(t)
+
+
+def sums(t: int) -> list[Case]:
+    """Commands that add up over many images and pixels."""
+    rng = np.random.default_rng(6)
+    shape = (9, 20, 33, 35)
+    x, dy = maps.spread(rng, t, *shape), maps.spread(rng, t, *shape)
+    vectors = norm.vectors(rng, t, 20, 4)
+    half, quarter = vectors[: vectors.size // 2], vectors[: vectors.size // 4]
+    flat = maps.flat
+    depthwise = Window(9, 20, 20, 33, 35, pad=(1, 1)).command(Op.CONV_WU, Flag.NONE, t)
+    weights = noise(rng, tiles(20, t) * 9 * t)
+    one = np.ones(1, np.float32)
+    return [
+        Case(
+            flat(Op.BN_STAT, Flag.NONE, shape, t, scalar=1e-5),
+            {"src": x, "dst": half, "extra": half, "aux": one},
+        ),
+        Case(
+            flat(Op.BN_SUM, Flag.NONE, shape, t),
+            {"src": x, "aux": dy, "dst": half, "extra": vectors},
+        ),
+        Case(flat(Op.BIAS_WU, Flag.NONE, shape, t), {"src": dy, "dst": quarter}),
+        Case(replace(depthwise, groups=20), {"src": x, "aux": dy, "dst": weights}),
+        Case(Command(Op.NORM, count=300_001), {"src": noise(rng, 300_001), "dst": one}),
+    ]
 
 
 @pytest.mark.parametrize("lanes", available_lanes())

@@ -56,8 +56,8 @@ class InstructionSet:
 AVX2 = ("-mavx2", "-mfma")
 AVX512 = (*AVX2, "-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw")
 # Without unsafe optimisations 32-bit NEON, which flushes denormals, is not used for floats at all.
-NEON32 = ("-mfpu=neon-vfpv4", "-funsafe-math-optimizations")
-
+NEON32 = ("-mfpu=neon", "-funsafe-math-optimizations")
+NEON32_FMA = ("-mfpu=neon-vfpv4", "-funsafe-math-optimizations")
 
 PORTABLE = InstructionSet("portable", 8, 8)
 
@@ -74,7 +74,7 @@ def instruction_sets(machine: str) -> list[InstructionSet]:
     if machine in ("aarch64", "arm64"):
         return [InstructionSet("neon", 4, 16)]
     if machine.startswith("armv7"):
-        return [InstructionSet("neon", 4, 8, NEON32)]
+        return [InstructionSet("neonfma", 4, 8, NEON32_FMA), InstructionSet("neon", 4, 8, NEON32)]
     return [PORTABLE]
 
 
@@ -112,9 +112,11 @@ def build(
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         jobs = []
-        for source in ("engine", "team"):
-            jobs.append([*common, "-c", str(HERE / f"{source}.cpp"), "-o", f"{scratch}/{source}.o"])
         sets = [PORTABLE] if sanitize else instruction_sets(machine or platform.machine())
+        chosen = ["-DEFT_ARM32"] if any(one.name == "neonfma" for one in sets) else []
+        for source in ("engine", "team"):
+            path, output = str(HERE / f"{source}.cpp"), f"{scratch}/{source}.o"
+            jobs.append([*common, *chosen, "-c", path, "-o", output])
         for one in sets:
             output = f"{scratch}/{one.name}.o"
             jobs.append([*common, *one.arguments(), "-c", str(HERE / "kernels.cpp"), "-o", output])

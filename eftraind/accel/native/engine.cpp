@@ -14,8 +14,10 @@
 #if defined(__x86_64__) && !defined(EFT_PORTABLE)
 #define EFT_X86
 #include <cpuid.h>
-#elif defined(__ARM_NEON) && !defined(EFT_PORTABLE)
+#elif defined(__aarch64__) && !defined(EFT_PORTABLE)
 #define EFT_NEON
+#elif defined(EFT_ARM32) && !defined(EFT_PORTABLE)  // build.py says so: the compiler's default has no NEON
+#include <sys/auxv.h>
 #endif
 
 #define EFT_EXPORT extern "C" __attribute__((visibility("default")))
@@ -26,6 +28,8 @@ namespace eft {
 extern const Kernels avx512, avx2, sse2;
 #elif defined(EFT_NEON)
 extern const Kernels neon;
+#elif defined(EFT_ARM32)
+extern const Kernels neonfma, neon;
 #else
 extern const Kernels portable;
 #endif
@@ -66,6 +70,11 @@ struct Sets {
     list[count++] = &sse2;
 #elif defined(EFT_NEON)
     list[count++] = &neon;
+#elif defined(EFT_ARM32)
+    // A Cortex-A9, as on Zynq-7000 boards, has NEON but no fused multiply-add.
+    const unsigned long found = getauxval(AT_HWCAP);
+    const bool has_neon = found >> 12 & 1, has_vfpv4 = found >> 16 & 1;
+    if (has_neon) list[count++] = has_vfpv4 ? &neonfma : &neon;
 #else
     list[count++] = &portable;
 #endif
