@@ -36,9 +36,10 @@ PIECE = 500
 class Torch:
     """The network as PyTorch computes it."""
 
-    def __init__(self, graph, train, start, x, y):
+    def __init__(self, graph, train, start, x, y, dtype=torch.float32):
+        self._dtype = dtype
         self._graph, self._y = graph, torch.tensor(y.astype(np.int64))
-        self._tensors = {name: torch.tensor(value) for name, value in start.items()}
+        self._tensors = {n: torch.tensor(value, dtype=dtype) for n, value in start.items()}
         learn = [t for n, t in self._tensors.items() if n.split(".")[-1] not in params.STATISTICS]
         for tensor in learn:
             tensor.requires_grad_(True)
@@ -47,7 +48,7 @@ class Torch:
         self._x = self._normalised(x)
 
     def _normalised(self, samples):
-        return torch_graph.normalised(self._graph, samples).float()
+        return torch_graph.normalised(self._graph, samples).to(self._dtype)
 
     def step(self, rows):
         self._optimizer.zero_grad()
@@ -98,18 +99,23 @@ def compare(given):
         start=start, rates=rates_of(train), rng=np.random.default_rng(0),
     )  # fmt: skip
     theirs = Torch(graph, train, start, x, y)
+    double = Torch(graph, train, start, x, y, torch.float64) if given.spread else None
     order = np.random.default_rng(given.seed + 1)
     rows, worst, count = [], 0.0, 0
     for epoch in range(given.epochs):
         if epoch == round(given.cool * given.epochs):
             ours.set_rates({Hyper.RATE: given.rate / 10})
             theirs.set_rate(given.rate / 10)
+            if double is not None:
+                double.set_rate(given.rate / 10)
         shuffled = order.permutation(len(x))
         losses = []
         for first in range(0, len(x) - given.batch + 1, given.batch):
             batch = shuffled[first : first + given.batch]
             losses.append((ours.step(batch)[0], theirs.step(batch)))
             count += 1
+            if double is not None:
+                double.step(batch)
             if count <= max(COMPARED):
                 worst = max(worst, abs(losses[-1][0] - losses[-1][1]))
             if count in COMPARED:
@@ -128,6 +134,9 @@ def compare(given):
                 "torch_loss": float(mean[1]),
             }
         )
+        if double is not None:
+            rows[-1]["torch_double"] = double.accuracy(dataset.x_test, dataset.y_test)
+            print(f"epoch {epoch + 1}: torch in double precision {rows[-1]['torch_double']:.2%}")
         print(
             f"epoch {epoch + 1}: ours {mine:.2%}, torch {other:.2%}, "
             f"{100 * (mine - other):+.2f} points; losses {mean[0]:.4f}, {mean[1]:.4f}",
@@ -147,6 +156,7 @@ def main():
     add("--momentum", type=float, default=0.9)
     add("--decay", type=float, default=5e-4)
     add("--cool", type=float, default=0.7, help="share of epochs until the rate is a tenth")
+    add("--spread", action="store_true", help="also how far PyTorch is from itself in float64")
     add("--seed", type=int, default=0)
     add("--device", choices=("cpu", "reference"), default="cpu")
     add("--threads", type=int, default=0)
