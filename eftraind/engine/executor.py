@@ -55,7 +55,7 @@ class Executor:
         self._metrics = metrics
         self._consts = ConstsLayout.of(graph, self.t)
         self._logit_words = lower.logits_words(graph, self.t)
-        self._programs: dict[tuple[str, int, Slot], tuple[int, Program]] = {}
+        self._programs: dict[tuple[str, int, Slot], tuple[int, int, float]] = {}
         self._copies: dict[tuple[Slot, Slot], int] = {}
         self._longest_slice_s = 0.0
         self.training = Training(
@@ -198,12 +198,13 @@ class Executor:
         key = (kind, size, weights)
         if key not in self._programs:
             program = self._compile(kind, size, weights)
-            self._programs[key] = (self.device.load(program), program)
-        handle, program = self._programs[key]
-        seconds = float(self.device.run(handle, 0, len(program.commands)).sum()) * 1e-9
-        cut = self.training.plan.cut if kind == "latent" else None
-        layers = self.graph.layers if cut is None else self.graph.layers[: cut + 1]
-        self._account(work, seconds, 2.0 * size * sum(layer.macs for layer in layers))
+            cut = self.training.plan.cut if kind == "latent" else None
+            layers = self.graph.layers if cut is None else self.graph.layers[: cut + 1]
+            operations = 2.0 * size * sum(layer.macs for layer in layers)
+            self._programs[key] = (self.device.load(program), len(program.commands), operations)
+        handle, commands, operations = self._programs[key]
+        seconds = float(self.device.run(handle, 0, commands).sum()) * 1e-9
+        self._account(work, seconds, operations)
 
     def _compile(self, kind: str, size: int, weights: Slot) -> Program:
         chunk = min(size, self.need.infer_chunk)
