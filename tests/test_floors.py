@@ -29,7 +29,7 @@ FLOORS = (
     ("accel.*",),
     ("engine.*",),
     ("service.*",),
-    ("demo.* train.* onnx_io.* cli __main__",),
+    ("demo.* train.* onnx_io.* planner.* cli __main__",),
 )
 
 FENCES = {  # import -> the only places it may appear
@@ -39,7 +39,7 @@ FENCES = {  # import -> the only places it may appear
     "asyncio": "client",
     "ctypes": "accel.cpu",
     "pynq": "accel.board",
-    "matplotlib": "demo train",
+    "matplotlib": "demo train planner",
     "onnx": "onnx_io",
     "google": "onnx_io",
     "rich": "demo train",
