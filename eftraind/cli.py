@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("rates", nargs="+", metavar="KEY=VALUE", help="train.learning_rate=0.01")
     _with_config(add("check-config", "read a configuration file and say what is wrong", _check))
     reference = add("reference", "print a reference page", _reference)
-    reference.add_argument("page", choices=("config", "metrics", "defaults"))
+    reference.add_argument("page", choices=("config", "metrics", "defaults", "reproduction"))
     _add_onnx(
         add("import", "make a network and weights of an ONNX model", _import),
         add("export", "write weights into an ONNX model", _export),
@@ -258,6 +258,9 @@ def _reference(given: argparse.Namespace) -> int:
         from eftraind import metrics
 
         text = metrics.reference_table()
+    elif given.page == "reproduction":
+        page: Any = import_module("eftraind.planner.page")
+        text = page.text()
     else:
         pages = {"config": configuration.reference_table, "defaults": configuration.default_yaml}
         text = pages[given.page]()
