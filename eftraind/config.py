@@ -41,6 +41,11 @@ def _option(
     )
 
 
+def required(doc: str, low: float | None = None, high: float | None = None) -> Any:
+    """A field of a `record` that has no default."""
+    return field(metadata={"doc": doc, "low": low, "high": high, "choices": ()})
+
+
 def _section(kind: type, doc: str) -> Any:
     return field(default_factory=kind, metadata={"doc": doc})
 
@@ -352,6 +357,15 @@ def from_mapping(data: Any) -> Config:
     return config
 
 
+def record(kind: Any, data: Any, path: str) -> Any:
+    """Another dataclass than the configuration, from plain data and with the same checks.
+
+    `path` begins the names in errors. A field without a default that is not given is a
+    ConfigError.
+    """
+    return _build(kind, data, path)
+
+
 def value_of(full: str, value: Any) -> Any:
     """A value for the key called `full` (such as train.momentum), with its type, or a ConfigError.
 
@@ -391,7 +405,17 @@ def _build(kind: Any, data: Any, path: str) -> Any:
             values[key] = _build(hint, {} if value is None else value, full)
         else:
             values[key] = _checked(value, hint, entry.metadata, full)
+    _check_complete(kind, values, path)
     return kind(**values)
+
+
+def _check_complete(kind: Any, values: dict[str, Any], path: str) -> None:
+    unset = dataclasses.MISSING
+    for entry in dataclasses.fields(kind):
+        optional = entry.default is not unset or entry.default_factory is not unset
+        if entry.name not in values and not optional:
+            full = f"{path}.{entry.name}" if path else entry.name
+            raise ConfigError(f"{full} is missing", remedy=f"give {entry.metadata['doc']}")
 
 
 def _nearest(key: str, known: list[str], path: str) -> str:

@@ -25,7 +25,7 @@ FLOORS = (
         "metrics",
         "link",
     ),
-    ("nn.*", "plan.*", "store.*", "power", "client.*", "networks.*"),
+    ("nn.*", "plan.* boards.*", "store.*", "power", "client.*", "networks.*"),
     ("accel.*",),
     ("engine.*",),
     ("service.*",),

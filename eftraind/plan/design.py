@@ -1,0 +1,130 @@
+"""A design point of our kernel, and what it takes of a device.
+
+The array multiplies `array_m` output lanes by `array_n` input lanes for `pixels` pixels each cycle.
+Both are multiples of T, so any array works on the one square weight layout. Resources are
+estimates (`plan.operators` has the margin); this module knows no network and no time.
+"""
+
+import math
+from dataclasses import dataclass
+
+from eftraind.errors import ConfigError
+from eftraind.plan import operators
+from eftraind.plan.outcome import Resources
+
+VECTOR_FMULS = 2
+"""Multipliers a lane of the vector unit (BN, update, pool, add), shared by all its commands: with
+vectors folded first, both ways of batch normalisation are a*x + b*dy + c."""
+VECTOR_FADDS = 3
+SCALAR_DSP = 12
+SCALAR_LUT = 3_300
+"""One exponential, logarithm, division and square root, for loss and batch normalisation."""
+SEQUENCER_LUT = 2_500
+"""Command fetch, checks, tile loops, registers."""
+MASTER_LUT = 500
+MASTER_LUT_PER_WORD = 150
+"""An AXI4 master with its share of the interconnect, plus that for each word of its width."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a bitstream fixes. Depths are words of a bank in each of the buffer's two copies."""
+
+    t: int
+    array_m: int
+    array_n: int
+    pixels: int
+    clock_mhz: float
+    fmul: str
+    """Implementation of the array's multipliers."""
+    fadd_tree: str
+    """Of the adders that sum the products of one pixel."""
+    fadd_acc: str
+    """Of the adders that accumulate into a buffer."""
+    ifm_depth: int
+    ofm_depth: int
+    weight_depth: int
+    in_words: int
+    """Words a cycle that the port (or ports) for feature maps in carries."""
+    weight_words: int
+    """Words a cycle of the port for weights, each way."""
+    extra_words: int
+    """Words a cycle of the port for losses of WU, masks and second operands."""
+    out_words: int
+    """Words a cycle of the port for feature maps out."""
+
+    def __post_init__(self) -> None:
+        for name in ("array_m", "array_n"):
+            value = getattr(self, name)
+            if value < self.t or value % self.t:
+                raise ConfigError(
+                    f"{name} is {value}, T is {self.t}", remedy="make it a multiple of T"
+                )
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates a cycle."""
+        return self.array_m * self.array_n * self.pixels
+
+    @property
+    def peak_gflops(self) -> float:
+        return 2 * self.macs * self.clock_mhz / 1e3
+
+    @property
+    def vector_lanes(self) -> int:
+        """The vector unit takes what the widest port brings."""
+        return max(self.in_words, self.out_words)
+
+    @property
+    def accumulate_cycles(self) -> int:
+        """From reading a partial sum to having written it: no word may return sooner."""
+        return operators.fadd(self.fadd_acc).latency + 3
+
+    @property
+    def pipeline_cycles(self) -> int:
+        """From the first operands of a pass to its last result, beyond one cycle each."""
+        tree = math.ceil(math.log2(self.array_n)) * operators.fadd(self.fadd_tree).latency
+        return operators.fmul(self.fmul).latency + tree + self.accumulate_cycles + 4
+
+
+def bram36(words: int, *, reads_twice: bool = False) -> float:
+    """Block RAMs of one bank of 32-bit words: half blocks of 512 words with a read and a write
+    port, or whole ones of 1,024 with two free ports."""
+    return math.ceil(words / 1024) if reads_twice else math.ceil(words / 512) / 2
+
+
+def buffer_bram36(design: Design) -> int:
+    """Both copies of the three buffers.
+
+    Two pixels read an input bank through its two ports, three or four need the bank twice. The
+    output buffer has a bank per pixel, as each pixel reads and writes a sum every cycle.
+    """
+    pixels = design.pixels
+    ifm_copies = -(-pixels // 2)
+    ifm = design.array_n * ifm_copies * bram36(design.ifm_depth, reads_twice=pixels > 1)
+    ofm = design.array_m * pixels * bram36(-(-design.ofm_depth // pixels))
+    weights = design.array_m * design.array_n * bram36(design.weight_depth)
+    return math.ceil(2 * (ifm + ofm + weights))
+
+
+def resources(design: Design) -> Resources:
+    """DSP, BRAM36 and LUT; this kernel uses no UltraRAM."""
+    fmul = operators.fmul(design.fmul)
+    tree, acc = operators.fadd(design.fadd_tree), operators.fadd(design.fadd_acc)
+    sums = design.array_m * design.pixels
+    in_tree = design.macs - sums
+    lanes = design.vector_lanes
+    side_fmul, side_fadd = operators.fmul("meddsp"), operators.fadd("fabric")
+    muls, adds = VECTOR_FMULS * lanes, VECTOR_FADDS * lanes
+    words = design.in_words + 2 * design.weight_words + design.extra_words + design.out_words
+    dsp = design.macs * fmul.dsp + in_tree * tree.dsp + sums * acc.dsp
+    lut = design.macs * fmul.lut + in_tree * tree.lut + sums * acc.lut
+    lut += muls * side_fmul.lut + adds * side_fadd.lut
+    lut += SCALAR_LUT + SEQUENCER_LUT + 6 * MASTER_LUT + MASTER_LUT_PER_WORD * words
+    fifos = math.ceil(words / 2)
+    return Resources(
+        dsp=dsp + muls * side_fmul.dsp + SCALAR_DSP,
+        bram36=buffer_bram36(design) + fifos,
+        uram=0,
+        lut=lut,
+    )
