@@ -94,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     training: Any = import_module("eftraind.train.options")
     training.add_arguments(add("train", "learn from an .npz file, without a daemon", _train))
     training.add_sizes(add("memory", "what training a network needs of a device", _memory))
+    planning: Any = import_module("eftraind.planner.options")
+    planning.add_arguments(add("plan", "what a network costs on a board, as modelled", _plan))
     add("version", "print the version", _version)
     return parser
 
@@ -300,6 +302,12 @@ def _memory(given: argparse.Namespace) -> int:
     sizes: Any = import_module("eftraind.train.sizes")
     print(sizes.table(given))
     return 0
+
+
+def _plan(given: argparse.Namespace) -> int:
+    planner: Any = import_module("eftraind.planner.main")
+    status: int = planner.run(given)
+    return status
 
 
 def _version(given: argparse.Namespace) -> int:

@@ -27,6 +27,9 @@ def load(name: str) -> Graph:
         path = SHIPPED / f"{name}.yaml"
         if name not in names():
             near = difflib.get_close_matches(name, names(), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"shipped: {', '.join(names())}"
-            raise GraphError(f"no network {name!r}", remedy=f"{hint}, or give a .yaml path")
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise GraphError(
+                f"no network {name!r}",
+                remedy=f"{hint}shipped: {', '.join(names())}, or give a .yaml path",
+            )
     return graph_build.from_mapping(load_yaml(path))

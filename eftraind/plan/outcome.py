@@ -78,6 +78,8 @@ class Schedule:
     layers: tuple[LayerCost, ...]
     memory_bytes: int
     """DRAM: maps, weights, gradients."""
+    macs: int | None = None
+    """Multiply-accumulates a cycle of the array; None: T x T."""
 
     @property
     def cycles(self) -> int:
@@ -99,6 +101,11 @@ class Schedule:
     @property
     def gflops(self) -> float:
         return self.operations / self.seconds / 1e9
+
+    @property
+    def peak_gflops(self) -> float:
+        """Of the array, every cycle."""
+        return 2 * (self.macs or self.t * self.t) * self.clock_mhz / 1e3
 
     def of_phase(self, phase: Phase) -> tuple[LayerCost, ...]:
         return tuple(cost for cost in self.layers if cost.phase is phase)

@@ -237,8 +237,11 @@ def test_what_does_not_fit_is_refused_with_need_and_budget() -> None:
     vgg = networks.load("vgg16")
     with pytest.raises(ConfigError, match=r"needs 3971 MB of DRAM, .* has 2147 MB on zcu102"):
         model.plan(vgg, ZCU102, 32)
-    tiny = Target("tiny", dsp=30, bram36=3, memory_bytes=1 << 30, stream_words=1)
-    with pytest.raises(ConfigError, match=r"block RAMs at T = 2, the budget is 2"):
+    slow = Target("slow", dsp=50, bram36=300, memory_bytes=1 << 30, stream_words=1)
+    with pytest.raises(ConfigError, match=r"has 50 DSP slices, kernel ef_train needs 52"):
+        model.plan(vgg, slow, 1)
+    tiny = Target("tiny", dsp=100, bram36=70, memory_bytes=1 << 30, stream_words=1)
+    with pytest.raises(ConfigError, match=r"need \d+ block RAMs at T = 2, the budget is 6"):
         model.plan(vgg, tiny, 1)
     with pytest.raises(ConfigError, match="board none has 20 DSP slices"):
         model.largest_t(Target("none", 20, 100, 1 << 30, 1))

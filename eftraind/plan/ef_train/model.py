@@ -30,6 +30,8 @@ of 140), a little more than the 80 % and 75 % that its text advises."""
 LARGEST_T = 16
 """The largest array the authors built."""
 WORD_BYTES = 4
+INDICES_PER_BLOCK = 2048
+"""16-bit words of a block RAM of 36 Kbit."""
 
 
 @dataclass(frozen=True)
@@ -63,28 +65,39 @@ def largest_t(target: Target) -> int:
     >>> largest_t(ZCU102), largest_t(PYNQ_Z1)
     (16, 6)
     """
-    fitting = (t for t in range(LARGEST_T, 1, -2) if buffers.conv_dsp(t) <= DSP_SHARE * target.dsp)
-    try:
-        return next(fitting)
-    except StopIteration:
-        raise ConfigError(
-            f"board {target.board} has {target.dsp} DSP slices, the smallest array of kernel "
-            f"{NAME} needs {buffers.conv_dsp(2)} within {DSP_SHARE:.0%} of them",
-            remedy="take a larger board",
-        ) from None
+    for t in range(LARGEST_T, 1, -2):
+        if buffers.conv_dsp(t) <= DSP_SHARE * target.dsp:
+            return t
+    raise ConfigError(
+        f"board {target.board} has {target.dsp} DSP slices, the smallest array of kernel "
+        f"{NAME} needs {buffers.conv_dsp(2)} within {DSP_SHARE:.0%} of them",
+        remedy="take a larger board",
+    )
 
 
 def design_for(graph: Graph, target: Target, batch: int) -> Design:
-    """Algorithm 1 under the board's budget. Raises ConfigError, GraphError."""
+    """Algorithm 1 under the board's budget, with the largest T whose buffers fit. Raises
+    ConfigError, GraphError."""
     check(graph)
-    kernel = Kernel(
-        largest_t(target), target.stream_words, start_cycles=additions.EFFECTIVE_START_CYCLES
-    )
     works = convolutions(graph)
-    if not works:
-        return Design(kernel, schedule.RELEASED)
-    blocks = int(BRAM_SHARE * target.bram36)
-    return Design(kernel, schedule.for_budget(works, kernel, batch, blocks))
+    top = largest_t(target)
+    for t in range(top, 1, -2):
+        kernel = Kernel(t, target.stream_words, additions.EFFECTIVE_START_CYCLES)
+        rest = beyond_convolution(graph, t)
+        left = max(0, target.bram36 - rest.bram36)
+        blocks = min(int(BRAM_SHARE * target.bram36), left)
+        if buffers.conv_dsp(t) + rest.dsp > target.dsp:
+            continue
+        try:
+            return Design(kernel, schedule.for_budget(works, kernel, batch, blocks))
+        except ConfigError:
+            if t == 2:
+                raise
+    raise ConfigError(
+        f"board {target.board} has {target.dsp} DSP slices, kernel {NAME} needs "
+        f"{buffers.conv_dsp(2) + beyond_convolution(graph, 2).dsp} for network {graph.name}",
+        remedy="take a larger board",
+    )
 
 
 def plan(graph: Graph, target: Target, batch: int, design: Design | None = None) -> Schedule:
@@ -116,21 +129,29 @@ def plan(graph: Graph, target: Target, batch: int, design: Design | None = None)
 
 
 def resources(graph: Graph, design: Design) -> Resources:
-    """Convolution after equations 28-32, and what the printed builds take beyond it.
-
-    That rest is read off the paper's tables and not explained there: 32 DSP and 15 blocks on
-    PYNQ-Z1, 35 and 36 on ZCU102 for 32 x 32 images, 228 and 115 for 224 x 224, and 172 and 25
-    more with BN.
-    """
+    """Convolution after equations 28-32, and what the builds take beyond it."""
     t = design.kernel.t
+    rest = beyond_convolution(graph, t)
+    blocks = design.buffer.total_blocks(t)
+    return Resources(buffers.conv_dsp(t) + rest.dsp, blocks + rest.bram36)
+
+
+def beyond_convolution(graph: Graph, t: int) -> Resources:
+    """Read off the paper's tables, which do not explain it: 32 DSP and 15 blocks on PYNQ-Z1, 35
+    and 36 on ZCU102 for 32 x 32 images, 228 and 115 for 224 x 224, and 172 and 25 more with BN.
+
+    An array smaller than 8 x 8 is taken to need what PYNQ-Z1 does, and the pool indices of one
+    image, which the kernel keeps on the chip.
+    """
     small = max(graph.input.shape[:2]) <= 32
     if t < 8:
-        dsp, bram = 32, 15
+        index = max((additions.pool_index_words(layer) for layer in graph.layers), default=0)
+        dsp, bram = 32, 15 + (0 if small else ceil_div(index, INDICES_PER_BLOCK))
     else:
         dsp, bram = (35, 36) if small else (228, 115)
     if any(layer.kind == "batchnorm" for layer in graph.layers):
         dsp, bram = dsp + 172, bram + 25
-    return Resources(buffers.conv_dsp(t) + dsp, design.buffer.total_blocks(t) + bram)
+    return Resources(dsp, bram)
 
 
 def memory_bytes(graph: Graph, batch: int) -> int:

@@ -61,6 +61,8 @@ def for_budget(works: Sequence[Work], kernel: Kernel, batch: int, blocks: int) -
     use of the rest, and what then remains makes the maps' tiles taller.
     """
     t = kernel.t
+    if not works:
+        return Buffers(WORDS_PER_BLOCK // 2, WORDS_PER_BLOCK // 2, WORDS_PER_BLOCK // 2)
     rows = [buffers.map_words(work, 1) for work in works]
     floor = (max(row[0] for row in rows), max(row[1] for row in rows))
     left = blocks - Buffers(*floor, 0).total_blocks(t)

@@ -1,0 +1,52 @@
+"""The kernels that can be planned for: each a function from a network and a board to a Schedule."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from eftraind.errors import ConfigError
+from eftraind.graph import Graph
+from eftraind.plan.board import Board
+from eftraind.plan.ef_train import model
+from eftraind.plan.ef_train.model import Target
+from eftraind.plan.outcome import Schedule
+
+OBJECTIVES = ("throughput", "latency", "energy")
+EF_TRAIN_MEMORY_BYTES = 1 << 31
+"""The bare-metal program of the paper's kernel uses the lower bank only."""
+STREAM_WORDS = {"zynqmp": 4, "zynq7000": 1}
+"""128-bit streams on the paper's ZCU102, 32-bit ones on its PYNQ-Z1."""
+
+Plan = Callable[[Graph, Board, int, str], Schedule]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One design of an accelerator and its cost model."""
+
+    name: str
+    title: str
+    plan: Plan
+    """(network, board, batch, objective); raises GraphError or ConfigError for what it cannot."""
+
+
+def ef_train(graph: Graph, board: Board, batch: int, objective: str) -> Schedule:
+    """The paper's kernel. It has one design a board, so that every objective gives the same."""
+    memory = min(board.memory.size_mib << 20, EF_TRAIN_MEMORY_BYTES)
+    words = STREAM_WORDS[board.family]
+    target = Target(board.name, board.fabric.dsp, board.fabric.bram36, memory, words)
+    return model.plan(graph, target, batch)
+
+
+KERNELS: Mapping[str, Kernel] = {
+    "ef_train": Kernel("ef_train", "the EF-Train paper's", ef_train),
+}
+
+
+def find(name: str) -> Kernel:
+    """Raises ConfigError that lists the known ones."""
+    if name in KERNELS:
+        return KERNELS[name]
+    near = difflib.get_close_matches(name, KERNELS, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ConfigError(f"no kernel {name!r}", remedy=f"{hint}known: {', '.join(KERNELS)}")

@@ -1,0 +1,74 @@
+"""`eftraind plan`: asks a cost model about a network on a board and shows what it says."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TextIO
+
+from eftraind import boards
+from eftraind.errors import ConfigError
+from eftraind.fsio import storage_errors
+from eftraind.plan import energy as energies
+from eftraind.planner import comparing, kernels, report, source, table
+from eftraind.planner.options import Options, from_arguments
+
+
+def run(given: argparse.Namespace) -> int:
+    """The command line's entry; raises EftraindError for the command line to show."""
+    return perform(from_arguments(given), sys.stdout)
+
+
+def perform(options: Options, stream: TextIO) -> int:
+    """One question; the exit status."""
+    if options.board is None:
+        return _compare(options, stream)
+    kernel = kernels.find(options.kernel)
+    board = boards.load(options.board)
+    draw = _picture() if options.plot is not None else None
+    graph = source.load(options.network)
+    schedule = kernel.plan(graph, board, options.batch, options.objective)
+    energy = energies.of_schedule(schedule, board.family, options.steps)
+    stream.write(table.text(schedule, board, energy, kernel.title) + "\n")
+    if options.json is not None:
+        _write(options.json, report.mapping(schedule, board, energy), stream)
+    if draw is not None:
+        draw(options.plot, schedule, board)
+        stream.write(f"picture: {options.plot}\n")
+    return 0
+
+
+def _compare(options: Options, stream: TextIO) -> int:
+    known = [boards.load(name) for name in options.compare or boards.names()]
+    graph = source.load(options.network)
+    entries = comparing.compare(
+        graph,
+        known,
+        list(kernels.KERNELS.values()),
+        options.batch,
+        options.objective,
+        options.steps,
+    )
+    stream.write(comparing.text(graph, options.batch, entries) + "\n")
+    if options.json is not None:
+        _write(options.json, comparing.mapping(graph, options.batch, entries), stream)
+    return 0
+
+
+def _picture() -> Callable[..., None]:
+    try:
+        picture: Any = import_module("eftraind.planner.picture")
+    except ImportError as error:
+        raise ConfigError(
+            f"--plot needs matplotlib: {error}", remedy="pip install 'eftraind[demo]'"
+        ) from error
+    draw: Callable[..., None] = picture.draw
+    return draw
+
+
+def _write(path: Path, facts: dict[str, Any], stream: TextIO) -> None:
+    with storage_errors("write", path):
+        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    stream.write(f"figures: {path}\n")
