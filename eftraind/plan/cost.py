@@ -1,0 +1,117 @@
+"""Our kernel's cost of any command, and of a whole program: the model called `eftraind`.
+
+Every figure is modelled, none was measured. Chooses the tiling of each convolution (fewest cycles,
+then fewest bytes, then tallest tile), so that the same command always gets the same schedule.
+"""
+
+from dataclasses import dataclass, replace
+
+from eftraind.isa import NOWHERE, Command, Op, Program
+from eftraind.plan import conv_cost, map_cost
+from eftraind.plan.design import Design
+from eftraind.plan.machine import Machine
+from eftraind.plan.outcome import LayerCost, Phase, Tile
+from eftraind.plan.rounds import Total
+from eftraind.plan.tiles import macs
+
+CONVOLUTIONS = (Op.CONV_FP, Op.CONV_BP, Op.CONV_WU)
+_PHASES = {
+    **dict.fromkeys((Op.CONV_WU, Op.BIAS_WU, Op.UPDATE, Op.NORM), Phase.WU),
+    **dict.fromkeys((Op.CONV_BP, Op.POOL_BP, Op.AVG_BP, Op.BN_SUM, Op.BN_BP), Phase.BP),
+    **dict.fromkeys((Op.PASS_BP, Op.CONCAT_BP, Op.DROP_BP), Phase.BP),
+    **dict.fromkeys((Op.CONV_FP, Op.POOL_FP, Op.AVG_FP, Op.BN_STAT, Op.BN_FP), Phase.FP),
+    **dict.fromkeys((Op.ADD_FP, Op.CONCAT_FP, Op.DROP_FP), Phase.FP),
+    **dict.fromkeys((Op.LOAD, Op.LOSS, Op.COPY), Phase.OTHER),
+}
+
+
+@dataclass(frozen=True)
+class CommandCost:
+    """Modelled cost of one command."""
+
+    cycles: int
+    read_bytes: int
+    written_bytes: int
+    bound_by: str
+    tile: Tile | None
+
+
+class Coster:
+    """Costs of commands on one design and machine; equal commands are costed once."""
+
+    def __init__(self, design: Design, machine: Machine) -> None:
+        self._design = design
+        self._machine = machine
+        self._known: dict[Command, CommandCost] = {}
+
+    def command(self, c: Command) -> CommandCost:
+        """Raises ConfigError (does not fit the buffers), ProgramError (no formula)."""
+        key = _shape_of(c)
+        if key not in self._known:
+            self._known[key] = self._cost(c)
+        return self._known[key]
+
+    def _cost(self, c: Command) -> CommandCost:
+        if c.op not in CONVOLUTIONS:
+            return _outcome(map_cost.cost(c, self._design, self._machine), None)
+        found: tuple[tuple[float, int, int], Total, Tile] | None = None
+        for tile in conv_cost.choices(c, self._design):
+            total = conv_cost.cost(c, tile, self._design, self._machine)
+            rank = (total.cycles, total.read_words + total.written_words, -tile.tr)
+            if found is None or rank < found[0]:
+                found = rank, total, tile
+        assert found is not None  # choices() never returns an empty list
+        return _outcome(found[1], found[2])
+
+    def program(self, program: Program, kinds: tuple[str, ...]) -> tuple[LayerCost, ...]:
+        """Costs by layer and phase, in the program's order; `kinds` of the layers.
+
+        Commands of one layer and phase (parts of a batch, statistics and normalisation) add up.
+        """
+        merged: dict[tuple[str, Phase], LayerCost] = {}
+        for c in program.commands:
+            layer, kind = _label(c, program, kinds)
+            phase = _PHASES[c.op]
+            one = self._layer_cost(c, layer, kind, phase)
+            known = merged.get((layer, phase))
+            merged[layer, phase] = one if known is None else _sum(known, one)
+        return tuple(merged.values())
+
+    def _layer_cost(self, c: Command, layer: str, kind: str, phase: Phase) -> LayerCost:
+        one = self.command(c)
+        return LayerCost(
+            layer, kind, phase, one.cycles, 2 * macs(c), one.read_bytes, one.written_bytes,
+            one.bound_by, one.tile,
+        )  # fmt: skip
+
+
+def _shape_of(c: Command) -> Command:
+    """The command without its place in memory; whether an operand is named at all remains."""
+    places = {name: replace(getattr(c, name), offset=0) for name in ("weights", "dst", "aux")}
+    return replace(c, layer=0, axis=0, src=NOWHERE, extra=NOWHERE, **places)
+
+
+def _label(c: Command, program: Program, kinds: tuple[str, ...]) -> tuple[str, str]:
+    """The layer's name and kind; load, loss, update and the like stand for themselves."""
+    if c.op in (Op.LOAD, Op.LOSS, Op.UPDATE, Op.NORM, Op.COPY):
+        return c.op.name.lower(), c.op.name.lower()
+    return program.layer_names[c.layer], kinds[c.layer]
+
+
+def _outcome(total: Total, tile: Tile | None) -> CommandCost:
+    return CommandCost(
+        round(total.cycles), 4 * total.read_words, 4 * total.written_words, total.bound_by, tile
+    )
+
+
+def _sum(a: LayerCost, b: LayerCost) -> LayerCost:
+    longer = a if a.cycles >= b.cycles else b
+    return replace(
+        a,
+        cycles=a.cycles + b.cycles,
+        operations=a.operations + b.operations,
+        read_bytes=a.read_bytes + b.read_bytes,
+        written_bytes=a.written_bytes + b.written_bytes,
+        bound_by=longer.bound_by,
+        tile=a.tile or b.tile,
+    )

@@ -1,0 +1,90 @@
+"""Rounds: the kernel's pipeline of load, compute and store, as a closed form.
+
+A command is a sequence of passes. In round i the kernel computes pass i, loads what pass i + 1
+needs and stores what pass i - 1 finished; the round lasts as long as the longest of the three, as
+ping-pong buffers demand. So a command takes its first load, the sum over its rounds of the
+longest, and its last store. This module adds up rounds; what a pass needs is told by its callers.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from eftraind.plan.machine import Channel, Machine
+
+Words = tuple[tuple[Channel, int], ...]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round does. A store may read too: a mask, or what it adds to."""
+
+    compute: int
+    load: Words = ()
+    store: Words = ()
+
+
+@dataclass
+class Total:
+    """Cycles and words of a command, and how many cycles each cause holds up."""
+
+    cycles: float = 0.0
+    read_words: int = 0
+    written_words: int = 0
+    held_by: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @property
+    def bound_by(self) -> str:
+        return max(sorted(self.held_by), key=lambda cause: self.held_by[cause])
+
+    def add(self, machine: Machine, one: Round, times: int = 1) -> None:
+        """`times` equal rounds."""
+        if not times:
+            return
+        cycles, cause = round_cycles(machine, one)
+        self._count(one, times)
+        self.cycles += times * cycles
+        self.held_by[cause] += times * cycles
+
+    def alone(self, machine: Machine, one: Round) -> None:
+        """The first load or the last store: nothing runs beside it."""
+        cycles, _ = round_cycles(machine, one)
+        self._count(one, 1)
+        self.cycles += cycles
+        self.held_by["drain"] += cycles
+
+    def command(self, machine: Machine) -> None:
+        self.cycles += machine.command_cycles
+        self.held_by["command"] += machine.command_cycles
+
+    def _count(self, one: Round, times: int) -> None:
+        for channel, words in (*one.load, *one.store):
+            if channel.writes:
+                self.written_words += times * words
+            else:
+                self.read_words += times * words
+
+
+def round_cycles(machine: Machine, one: Round) -> tuple[float, str]:
+    """Cycles of one round and what holds it up."""
+    merged: Counter[Channel] = Counter()
+    for channel, words in (*one.load, *one.store):
+        merged[channel] += words
+    ends = machine.streams(merged.items())
+    loads = {channel for channel, words in one.load if words}
+    stores = {channel for channel, words in one.store if words}
+    masked = any(not channel.writes for channel in stores)
+    longest, cause = float(one.compute), "compute"
+    for channel, end in ends.items():
+        cycles = end
+        if channel in loads:
+            cycles += machine.read_latency
+        elif channel in stores:
+            cycles += machine.write_latency + (machine.read_latency if masked else 0)
+        if cycles > longest:
+            alone = merged[channel] / machine.rates[channel]
+            longest, cause = cycles, "dram" if end > 1.05 * alone else _name(channel)
+    return longest, cause
+
+
+def _name(channel: Channel) -> str:
+    return "weights" if channel is Channel.WEIGHTS_OUT else channel.value
