@@ -35,6 +35,10 @@ SPLIT_LUT_WATTS = 10e-6
 DSP slice of the paper's designs brings (`LUTS_PER_DSP`), so that a design with the paper's mix
 draws the same and one with more LUTs per DSP slice draws more."""
 
+LUT_SPREAD = 0.5
+"""SPLIT_LUT_WATTS may be this share larger or smaller. It matters only to designs whose mix of
+LUTs and DSP slices is not the paper's."""
+
 LUTS_PER_DSP = 64
 """Assumed: an FP32 multiplier and adder on 5 DSP slices take about 320 LUTs."""
 
@@ -55,6 +59,8 @@ class Power:
     memory_watts: float
     """block RAM and UltraRAM"""
     traffic_watts: float
+    spread_watts: float
+    """How far the total may be off either way by the assumption about LUTs alone."""
 
     @property
     def total_watts(self) -> float:
@@ -102,6 +108,7 @@ def power(
         scale * (dsp * slice_watts + luts * SPLIT_LUT_WATTS),
         scale * (bram36 * BLOCK_RAM_WATTS + uram * ULTRA_RAM_WATTS),
         TRAFFIC_WATTS_PER_GB_S * max(0.0, traffic_gb_s - TRAFFIC_INCLUDED_GB_S),
+        scale * abs(luts - LUTS_PER_DSP * dsp) * SPLIT_LUT_WATTS * LUT_SPREAD,
     )
 
 

@@ -11,7 +11,6 @@ from eftraind.plan.ef_train import model
 from eftraind.plan.ef_train.model import Target
 from eftraind.plan.outcome import Schedule
 
-OBJECTIVES = ("throughput", "latency", "energy")
 EF_TRAIN_MEMORY_BYTES = 1 << 31
 """The bare-metal program of the paper's kernel uses the lower bank only."""
 STREAM_WORDS = {"zynqmp": 4, "zynq7000": 1}

@@ -30,6 +30,7 @@ def totals(schedule: Schedule, energy: Energy) -> dict[str, Any]:
         "peak_gflops": schedule.peak_gflops,
         "operations": schedule.operations,
         "watts": energy.watts,
+        "watts_spread": energy.power.spread_watts,
         "gflops_per_watt": schedule.gflops / energy.watts,
         "joules_per_image": energy.image_joules,
         "joules_per_step": energy.step_joules,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from eftraind.plan.board import Board
-from eftraind.plan.energy import Energy
+from eftraind.plan.energy import Energy, Power
 from eftraind.plan.outcome import LayerCost, Phase, Schedule, gflops
 
 Row = tuple[str, ...]
@@ -69,7 +69,8 @@ def _totals(schedule: Schedule, board: Board, energy: Energy) -> Iterator[str]:
         f"array's {peak:.1f}; {batch / seconds:.4g} images/s",
         "power": f"{energy.watts:.2f} W (board {power.board_watts:.2f}, array "
         f"{power.array_watts:.2f}, on-chip memory {power.memory_watts:.2f}, DRAM traffic "
-        f"{power.traffic_watts:.2f}), {schedule.gflops / energy.watts:.2f} GFLOPS/W",
+        f"{power.traffic_watts:.2f}){_spread(power)}, "
+        f"{schedule.gflops / energy.watts:.2f} GFLOPS/W",
         "energy": f"{joules(energy.image_joules)} an image, {joules(energy.step_joules)} a step, "
         f"{joules(energy.adaptation_joules)} an adaptation of {energy.adaptation_steps} steps",
         "design": f"T = {schedule.t} at {schedule.clock_mhz:g} MHz",
@@ -85,6 +86,11 @@ def _totals(schedule: Schedule, board: Board, energy: Energy) -> Iterator[str]:
         lines["UltraRAM"] = _of(resources.uram, fabric.uram)
     yield "totals of one step, modelled"
     yield from (f"  {name:<10} {line}" for name, line in lines.items())
+
+
+def _spread(power: Power) -> str:
+    """What the assumption about LUTs is worth, where it shows."""
+    return f" +- {power.spread_watts:.2f} by LUTs" if power.spread_watts >= 0.005 else ""
 
 
 def joules(value: float) -> str:

@@ -44,6 +44,15 @@ def test_luts_and_traffic_cost_and_less_of_them_than_seen_saves_nothing() -> Non
     assert watts(uram=64) > watts()
 
 
+def test_the_spread_is_that_of_the_assumption_about_luts() -> None:
+    def power(**more: int) -> energy.Power:
+        return energy.power("zynqmp", 200, dsp=1000, bram36=500, **more)
+
+    assert power().spread_watts == power(lut=64_000).spread_watts == 0
+    assert power(lut=164_000).spread_watts == pytest.approx(1.0)
+    assert power(lut=44_000).spread_watts == pytest.approx(0.2)
+
+
 def test_an_unknown_family_is_refused() -> None:
     with pytest.raises(ConfigError, match="zynqmp, zynq7000"):
         energy.power("versal", 100, dsp=1, bram36=1)
