@@ -62,7 +62,8 @@ def _steps() -> Iterator[str]:
     yield "They cover convolutions. The rest is modelled from the structure of the released kernel:"
     yield "\n".join(_additions())
     yield "## End to end"
-    yield _rows([*reproduction.end_to_end_rows(), reproduction.bn_penalty_row()])
+    rows = [*reproduction.end_to_end_rows(), reproduction.bn_penalty_row()]
+    yield _rows([*rows, *reproduction.reuse_rows()])
     yield _prose(reproduction.ALEXNET_REMARK)
     yield "Where the time goes, in milliseconds an image (model):"
     yield _shares()

@@ -122,6 +122,29 @@ def table6_rows() -> list[Row]:
     ]
 
 
+def reuse_rows() -> list[Row]:
+    """What it costs if each image brings its weights along, as at batch 1."""
+    label, table = "AlexNet, no weight reuse", published.TABLE5_NO_REUSE
+    convolution_only = sum(
+        phase_cycles(work, tile, 1, Kernel(16, 4)) for work, tile, _, _, _ in table6()
+    )
+    batch = published.FIGURE18_BATCH
+    whole, single = (step("alexnet", "zcu102", images) for images in (batch, 1))
+    again = sum(
+        images * sum(cost.cycles for cost in outcome.layers if cost.kind == "conv")
+        for outcome, images in ((single, batch), (whole, -1))
+    )
+    seconds = whole.seconds + again / (CLOCK_MHZ * 1e6)
+    return [
+        Row(f"{label}, convolutions, batch 4, Table 5, measured", table, 4 * convolution_only,
+            "cycles", OF_MEASUREMENT),
+        Row(f"{label}, one step, batch {batch}, Figure 18, measured",
+            published.FIGURE18_NO_REUSE_SECONDS, seconds, "s", OF_MEASUREMENT),
+        Row(f"AlexNet, weight reuse, one step, batch {batch}, Figure 18, measured",
+            published.FIGURE18_REUSE_SECONDS, whole.seconds, "s", OF_MEASUREMENT),
+    ]  # fmt: skip
+
+
 # The released script
 
 
@@ -249,6 +272,7 @@ def all_rows() -> list[Row]:
         *by_t_rows(),
         *end_to_end_rows(),
         bn_penalty_row(),
+        *reuse_rows(),
         *figure21_rows(),
         *figure19_rows(),
         *resource_rows(),

@@ -251,3 +251,12 @@ def test_what_does_not_fit_is_refused_with_need_and_budget() -> None:
     with pytest.raises(ConfigError, match="layer conv4_2 FP: 16 output channels need 144 words"):
         shallow = buffers.Buffers(4096, 4096, 100)
         model.plan(vgg, ZCU102, 1, model.Design(Kernel(16, 4), shallow))
+
+
+def test_a_network_without_convolutions_has_a_plan_within_the_board() -> None:
+    graph = network(side=8)
+    outcome = model.plan(graph, ZCU102, 4)
+    assert {cost.kind for cost in outcome.layers} == {"linear", "loss and launches"}
+    assert outcome.resources.bram36 <= ZCU102.bram36
+    with pytest.raises(ConfigError, match="the budget is 1"):
+        model.plan(graph, dataclasses.replace(ZCU102, bram36=16), 4)

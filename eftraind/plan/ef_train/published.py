@@ -47,6 +47,11 @@ TABLE6_TILES = {
 }
 """(Tr, M_on) of each layer and phase there; Tm = Tn = 16, Tc is the whole row."""
 
+TABLE5_NO_REUSE = 72.53e6
+"""The same measured without weight reuse: each image brings its weights along."""
+FIGURE18_BATCH, FIGURE18_REUSE_SECONDS, FIGURE18_NO_REUSE_SECONDS = 128, 23.3, 25.2
+"""AlexNet, one step with and without weight reuse, read off the figure to about 0.1 s."""
+
 SCRIPT_VGG16 = {"all": 48.01, "FP": 47.13, "BP": 48.73, "WU": 48.22}
 """GFLOPS that the released script gives for VGG-16's convolutions at 16/16/64, batch 16."""
 SCRIPT_SECONDS = 30.63

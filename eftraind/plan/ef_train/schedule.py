@@ -62,7 +62,7 @@ def for_budget(works: Sequence[Work], kernel: Kernel, batch: int, blocks: int) -
     """
     t = kernel.t
     if not works:
-        return Buffers(WORDS_PER_BLOCK // 2, WORDS_PER_BLOCK // 2, WORDS_PER_BLOCK // 2)
+        return _smallest(t, blocks)
     rows = [buffers.map_words(work, 1) for work in works]
     floor = (max(row[0] for row in rows), max(row[1] for row in rows))
     left = blocks - Buffers(*floor, 0).total_blocks(t)
@@ -70,11 +70,7 @@ def for_budget(works: Sequence[Work], kernel: Kernel, batch: int, blocks: int) -
     most = max(buffers.weight_words(work, t, work.m) for work in works)
     deep = min(_round_up(most), _deepest(left, t))
     if deep < least:
-        need = Buffers(*floor, least).total_blocks(t)
-        raise ConfigError(
-            f"the buffers need {need} block RAMs at T = {t}, the budget is {blocks}",
-            remedy="take a larger board or a smaller T",
-        )
+        raise _over_budget(Buffers(*floor, least), t, blocks)
     whole = [buffers.map_words(work, work.r) for work in works]
     top = (max(size[0] for size in whole), max(size[1] for size in whole))
     candidates = [
@@ -92,6 +88,22 @@ def for_budget(works: Sequence[Work], kernel: Kernel, batch: int, blocks: int) -
         return sum(cycles), buffer.total_blocks(t)
 
     return min(_not_dominated(candidates), key=cost)
+
+
+def _smallest(t: int, blocks: int) -> Buffers:
+    """For a network without convolutions."""
+    half = WORDS_PER_BLOCK // 2
+    buffer = Buffers(half, half, half)
+    if buffer.total_blocks(t) > blocks:
+        raise _over_budget(buffer, t, blocks)
+    return buffer
+
+
+def _over_budget(buffer: Buffers, t: int, blocks: int) -> ConfigError:
+    return ConfigError(
+        f"the buffers need {buffer.total_blocks(t)} block RAMs at T = {t}, the budget is {blocks}",
+        remedy="take a larger board or a smaller T",
+    )
 
 
 def _deepest(blocks: int, t: int) -> int:
