@@ -260,3 +260,13 @@ def test_a_network_without_convolutions_has_a_plan_within_the_board() -> None:
     assert outcome.resources.bram36 <= ZCU102.bram36
     with pytest.raises(ConfigError, match="the budget is 1"):
         model.plan(graph, dataclasses.replace(ZCU102, bram36=16), 4)
+
+
+def test_a_faster_clock_speeds_up_the_array_but_not_the_arm_core() -> None:
+    graph = networks.load("cifar1x")
+    slow = model.design_for(graph, ZCU102, 8)
+    fast = slow.at_clock(200)
+    assert fast.kernel.start_cycles == 2 * slow.kernel.start_cycles
+    before, after = (model.plan(graph, ZCU102, 8, design) for design in (slow, fast))
+    assert after.layers[-1].cycles == 2 * before.layers[-1].cycles
+    assert 0.5 < after.seconds / before.seconds < 0.75

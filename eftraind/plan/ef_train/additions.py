@@ -108,5 +108,5 @@ def linear(layer: Layer, phase: Phase, batch: int, kernel: Kernel) -> int:
 
 
 def host(classes: int, launches: int, batch: int) -> int:
-    """The ARM core between launches, and the loss."""
+    """The ARM core between launches, and the loss, in cycles of 100 MHz."""
     return batch * classes * LOGIT_CYCLES + launches * LAUNCH_CYCLES
