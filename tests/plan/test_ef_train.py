@@ -140,7 +140,8 @@ def works(draw: st.DrawFn) -> tuple[Work, Tile, int, Kernel]:
     phase = draw(st.sampled_from([Phase.FP, Phase.BP, Phase.WU]))
     m, n = draw(st.integers(1, 80)), draw(st.integers(1, 80))
     size = ((kernel_side, kernel_side), (1, 1))
-    work = Work("c", phase, m, n, side, side, *size, m * n * side**2 * kernel_side**2)
+    macs = m * n * side**2 * kernel_side**2
+    work = Work("c", phase, m, n, side, side, *size, (side, side), 1, macs)
     m_on = draw(st.sampled_from([t, 2 * t, m]))
     tile = Tile(t, t, draw(st.integers(1, side)), side, min(m_on, m))
     kernel = Kernel(t, draw(st.sampled_from([1, 4])), draw(st.sampled_from([0, 400])))
@@ -162,7 +163,8 @@ def test_the_closed_form_is_the_walk(case: tuple[Work, Tile, int, Kernel]) -> No
 def test_what_algorithm_1_picks_fits_and_is_the_best_of_its_rows(
     m: int, n: int, side: int, depth: int
 ) -> None:
-    work = Work("c", Phase.FP, m, n, side, side, (3, 3), (1, 1), m * n * side**2 * 9)
+    macs = m * n * side**2 * 9
+    work = Work("c", Phase.FP, m, n, side, side, (3, 3), (1, 1), (side, side), 1, macs)
     buffer = buffers.Buffers(depth, depth, 512)
     kernel = Kernel(16, 4)
     tile = schedule.best_tile(work, buffer, kernel, 2)
@@ -182,6 +184,35 @@ def test_a_design_stays_within_its_budget(name: str, target: Target) -> None:
     t = design.kernel.t
     assert buffers.conv_dsp(t) <= model.DSP_SHARE * target.dsp
     assert design.buffer.total_blocks(t) <= model.BRAM_SHARE * target.bram36
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 3), st.integers(0, 2), st.integers(1, 12), st.booleans())
+def test_traffic_is_what_the_tiles_touch(
+    side: int, stride: int, padding: int, rows: int, second: bool
+) -> None:
+    padding = min(padding, side - 1)
+    conv = {"kind": "conv", "kernel": side, "padding": padding, "channels": 20, "relu": True}
+    layers = [{**conv, "name": "a", "stride": stride}]
+    if second:
+        layers.append({**conv, "name": "b"})
+    design = model.Design(Kernel(16, 4), schedule.RELEASED)
+    for work in convolutions(network(*layers, side=24)):
+        above = side - 1 - padding if work.phase is Phase.BP else padding
+        tiles = [range(row, min(row + rows, work.r)) for row in range(0, work.r, rows)]
+        read = 0
+        for tile_rows in tiles:
+            touched = [r * work.stride[0] - above + k for r in tile_rows for k in range(side)]
+            real = [row for row in touched if 0 <= row < work.source[0]]
+            read += max(real) - min(real) + 1 if real else 0
+        outputs, inputs = -(-work.m // 16), -(-work.n // 16)
+        words = 2 * outputs * work.n * read * work.source[1] + work.m * work.n * work.taps
+        result = 2 * work.m * work.r * work.c
+        if work.phase is Phase.WU:
+            words += result * (inputs if len(tiles) > 1 else 1)
+        tile = Tile(16, 16, rows, work.c, work.m)
+        cost = model.convolution(work, design, 2, tile)
+        assert cost.read_bytes == 4 * (words + (result if work.masked else 0))
 
 
 # Additions

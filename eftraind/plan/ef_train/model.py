@@ -224,12 +224,10 @@ def convolution(work: Work, design: Design, batch: int, tile: Tile | None = None
 
 
 def _words(work: Work, tile: Tile, batch: int) -> tuple[int, int]:
-    """Words read and written: inputs once for each tile of outputs, rows between tiles twice."""
+    """Words read and written: inputs, whole rows of them, once for each tile of outputs."""
     inputs, outputs = ceil_div(work.n, tile.tn), ceil_div(work.m, tile.tm)
     tiles = ceil_div(work.r, tile.tr)
-    halo = (tiles - 1) * max(0, work.kernel[0] - work.stride[0])
-    rows = (work.r - 1) * work.stride[0] + 1 + halo  # without padding, which is made on chip
-    source = batch * outputs * work.n * rows * ((work.c - 1) * work.stride[1] + 1)
+    source = batch * outputs * work.n * work.rows_read(tile.tr) * work.source[1]
     weights = work.m * work.n * work.taps
     result = batch * work.m * work.r * work.c
     if work.phase is Phase.WU:

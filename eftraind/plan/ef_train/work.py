@@ -26,6 +26,10 @@ class Work:
     c: int
     kernel: tuple[int, int]
     stride: tuple[int, int]
+    source: tuple[int, int]
+    """Rows and columns of the map it reads, without padding."""
+    padding: int
+    """Rows of zeros above that map; they are made on the chip."""
     macs: int
     """Of one image."""
     first: bool = False
@@ -45,6 +49,15 @@ class Work:
     def cols_in(self) -> int:
         """Input columns under a whole output row, padding included (Tc = C)."""
         return (self.c - 1) * self.stride[1] + self.kernel[1]
+
+    def rows_read(self, tile_rows: int) -> int:
+        """Input rows of all row tiles together: those under two of them count twice."""
+        total = 0
+        for row in range(0, self.r, tile_rows):
+            low = row * self.stride[0] - self.padding
+            high = low + self.rows_in(min(tile_rows, self.r - row))
+            total += max(0, min(high, self.source[0]) - max(low, 0))
+        return total
 
 
 def check(graph: Graph) -> None:
@@ -96,12 +109,15 @@ def of_layer(graph: Graph, index: int) -> Iterator[Work]:
     layer = graph.layers[index]
     (outs, rows, cols), (ins, rows_in, cols_in) = layer.output_shape, layer.input_shape
     first = index == first_trained(graph)
-    size = (layer.kernel, layer.stride, layer.macs, first)
-    yield Work(layer.name, Phase.FP, outs, ins, rows, cols, *size)
+    size = (layer.kernel, layer.stride)
+    read, loss, above = layer.input_shape[1:], layer.output_shape[1:], layer.padding[0]
+    forward = (rows, cols, *size, read, above, layer.macs, first)
+    yield Work(layer.name, Phase.FP, outs, ins, *forward)
     if needs_bp(graph, index):
         mask = masked(graph, index)
-        yield Work(layer.name, Phase.BP, ins, outs, rows_in, cols_in, *size, masked=mask)
-    yield Work(layer.name, Phase.WU, outs, ins, rows, cols, *size)
+        back = (rows_in, cols_in, *size, loss, layer.kernel[0] - 1 - above, layer.macs, first, mask)
+        yield Work(layer.name, Phase.BP, ins, outs, *back)
+    yield Work(layer.name, Phase.WU, outs, ins, *forward)
 
 
 def convolutions(graph: Graph) -> tuple[Work, ...]:
