@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from eftraind.plan.board import Board
 from eftraind.plan.energy import Energy, Power
+from eftraind.plan.memory import mb
 from eftraind.plan.outcome import LayerCost, Phase, Schedule, gflops
 
 Row = tuple[str, ...]
@@ -77,7 +78,7 @@ def _totals(schedule: Schedule, board: Board, energy: Energy) -> Iterator[str]:
         "DSP": _of(resources.dsp, fabric.dsp),
         "block RAM": _of(resources.bram36, fabric.bram36),
         "LUT": lut,
-        "DRAM": f"{schedule.memory_bytes / 1e6:.0f} MB used, {moved / 1e6:,.0f} MB moved a step "
+        "DRAM": f"{mb(schedule.memory_bytes)} used, {mb(moved)} moved a step "
         f"({moved / seconds / 1e9:.2f} GB/s)",
         "phases": _shares(schedule, [(p.value, schedule.of_phase(p)) for p in Phase]),
         "bound by": _shares(schedule, _by_bound(schedule)),
