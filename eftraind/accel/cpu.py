@@ -35,8 +35,8 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "eft_bind": (None, [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int64]),
     "eft_prepare": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int]),
     "eft_run": (
-        None,
-        [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p],
+        ctypes.c_int,
+        [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, _INT32, ctypes.c_void_p],
     ),
     "eft_close": (None, [ctypes.c_void_p]),
 }
@@ -72,6 +72,16 @@ def default_threads() -> int:
     return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
+class _Loaded:
+    """A program's words and room for its times; numpy takes microseconds to tell an address."""
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
+        self.address: int = words.ctypes.data
+        self.nanoseconds = np.zeros(len(words), dtype=np.int64)
+        self.times_address: int = self.nanoseconds.ctypes.data
+
+
 class CpuDevice(HostDevice):
     """threads 0: all cores but one; lanes 0: the widest vectors the machine has."""
 
@@ -84,7 +94,8 @@ class CpuDevice(HostDevice):
                 remedy=f"choose one of {available_lanes(library)}, or 0 for the widest",
             )
         self._engine: int | None = opened
-        self._words: list[Words] = []
+        self._loaded: list[_Loaded] = []
+        self._status = ctypes.c_int32()
         super().__init__(
             Capabilities(
                 name="cpu",
@@ -98,9 +109,9 @@ class CpuDevice(HostDevice):
 
     def load(self, program: Program) -> int:
         handle = super().load(program)
-        words = np.ascontiguousarray(program.words(), dtype=np.int32)
-        self._words.append(words)
-        if self._library.eft_prepare(self._opened(), words.ctypes.data, len(words)):
+        loaded = _Loaded(np.ascontiguousarray(program.words(), dtype=np.int32))
+        self._loaded.append(loaded)
+        if self._library.eft_prepare(self._opened(), loaded.address, len(loaded.words)):
             raise DeviceError(
                 f"no memory for the scratch of program {program.name}", remedy="use smaller chunks"
             )
@@ -124,19 +135,12 @@ class CpuDevice(HostDevice):
     def _bound_hook(self, slot: Slot, memory: npt.NDArray[np.uint32]) -> None:
         self._library.eft_bind(self._opened(), int(slot), memory.ctypes.data, memory.size)
 
-    def _execute(
-        self, handle: int, first: int, count: int
-    ) -> tuple[npt.NDArray[np.int32], Nanoseconds]:
-        status = np.zeros(count, dtype=np.int32)
-        nanoseconds = np.zeros(count, dtype=np.int64)
-        words = self._words[handle]
-        if first < 0 or count < 0 or first + count > len(words):
+    def _execute(self, handle: int, first: int, count: int) -> tuple[int, int, Nanoseconds]:
+        loaded = self._loaded[handle]
+        if first < 0 or count < 0 or first + count > len(loaded.words):
             raise DeviceError(f"no commands {first}..{first + count}", remedy="check the range")
-        self._library.eft_run(
-            self._opened(),
-            words.ctypes.data + 4 * COMMAND_WORDS * first,
-            count,
-            status.ctypes.data,
-            nanoseconds.ctypes.data,
+        start = loaded.address + 4 * COMMAND_WORDS * first
+        done = self._library.eft_run(
+            self._opened(), start, count, self._status, loaded.times_address
         )
-        return status, nanoseconds
+        return done, self._status.value, loaded.nanoseconds[:count].copy()

@@ -84,9 +84,9 @@ class HostDevice(ABC):
         program = self._programs[handle]
         if handle not in self._fitting:
             self._check_fits(handle, program)
-        status, nanoseconds = self._execute(handle, first, count)
-        for index in np.flatnonzero(status != int(Status.OK)):
-            self._raise_for(program, first + int(index), Status(int(status[index])))
+        done, status, nanoseconds = self._execute(handle, first, count)
+        if done < count:
+            self._raise_for(program, first + done, Status(status))
         return nanoseconds
 
     def _check_fits(self, handle: int, program: Program) -> None:
@@ -130,7 +130,6 @@ class HostDevice(ABC):
         """Called at each slot-table write; a native device mirrors the table."""
 
     @abstractmethod
-    def _execute(
-        self, handle: int, first: int, count: int
-    ) -> tuple[npt.NDArray[np.int32], Nanoseconds]:
-        """Run checked commands; stop after the first whose status is not OK."""
+    def _execute(self, handle: int, first: int, count: int) -> tuple[int, int, Nanoseconds]:
+        """Run checked commands up to the first whose status is not OK: how many went well, that
+        status (OK if all did), and each command's time."""

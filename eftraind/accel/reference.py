@@ -31,18 +31,15 @@ class ReferenceDevice(HostDevice):
     def _bound_hook(self, slot: Slot, memory: npt.NDArray[np.uint32]) -> None:
         """The table is read anew by every command."""
 
-    def _execute(
-        self, handle: int, first: int, count: int
-    ) -> tuple[npt.NDArray[np.int32], Nanoseconds]:
-        status = np.zeros(count, dtype=np.int32)
+    def _execute(self, handle: int, first: int, count: int) -> tuple[int, int, Nanoseconds]:
         nanoseconds = np.zeros(count, dtype=np.int64)
         commands = self._programs[handle].commands[first : first + count]
         for index, command in enumerate(commands):
             began = time.perf_counter_ns()
             # What is not finite is found by the commands that check, not by numpy's warnings.
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                status[index] = self._handlers[command.op](self._memory, command)
+                status = self._handlers[command.op](self._memory, command)
             nanoseconds[index] = time.perf_counter_ns() - began
-            if status[index] != Status.OK:
-                break
-        return status, nanoseconds
+            if status != Status.OK:
+                return index, status, nanoseconds
+        return count, Status.OK, nanoseconds

@@ -15,6 +15,10 @@ LISTED = [
     Window(9, 16, 3, 9, 32, (3, 3), (1, 1), (1, 1), 4),
     Window(3, 20, 17, 9, 7, (3, 3), (1, 1), (1, 1)),
     Window(4, 40, 33, 8, 8, (3, 3), (1, 1), (1, 1)),
+    # 3 x 3 at stride 1, as cpu transforms it: odd sides, wide, deep, no padding, many images
+    Window(1, 40, 70, 17, 13, (3, 3), (1, 1), (1, 1)),
+    Window(2, 130, 24, 5, 9, (3, 3), (1, 1), (2, 0)),
+    Window(50, 33, 12, 6, 4, (3, 3), (1, 1), (1, 1)),
     Window(2, 6, 1, 28, 28, (5, 5), (1, 1), (2, 2), 4),
     Window(2, 16, 6, 14, 14, (5, 5)),
     Window(2, 5, 9, 13, 11, (7, 7), (1, 1), (3, 3)),
@@ -41,7 +45,7 @@ def windows(draw: st.DrawFn) -> Window:
         return draw(st.integers(low, high)), draw(st.integers(low, high))
 
     channels = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 33])
-    kernel = pair(1, 7)
+    kernel = (3, 3) if draw(st.booleans()) else pair(1, 7)
     window = Window(
         images=draw(st.integers(1, 9)),
         m=draw(channels),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import test_contract_maps as maps
 import test_contract_norm as norm
-from contract_rig import Case, Window, noise, prepare, run
+from contract_rig import GUARD_WORDS, Case, Window, hypers, noise, prepare, run
 
 from eftraind import isa
 from eftraind.accel import cpu
@@ -90,6 +90,38 @@ def test_results_do_not_depend_on_the_number_of_threads(lanes: int) -> None:
             for _ in range(3):
                 np.testing.assert_array_equal(run(device, case)["dst"], expected)
             device.close()
+
+
+@pytest.mark.parametrize("lanes", available_lanes())
+def test_an_image_gets_the_same_answer_in_any_company(lanes: int) -> None:
+    rng = np.random.default_rng(7)
+    many = Window(11, 40, 33, 9, 8, (3, 3), (1, 1), (1, 1))
+    one = replace(many, images=1)
+    x, w = many.x(rng, lanes), many.weights(rng, lanes, bias=True)
+    device = CpuDevice(threads=2, lanes=lanes)
+    answers = []
+    for window, images in [(many, x), *((one, x[i : i + 1]) for i in range(many.images))]:
+        operands = {"src": images, "weights": w, "dst": window.y(rng, lanes)}
+        case = Case(window.command(Op.CONV_FP, Flag.BIAS, lanes), operands)
+        answers.append(run(device, case)["dst"][GUARD_WORDS:-GUARD_WORDS])
+    np.testing.assert_array_equal(answers[0], np.concatenate(answers[1:]))
+    device.close()
+
+
+def test_subnormal_numbers_count_as_zero_and_only_while_a_program_runs() -> None:
+    """Where the processor can be told so: not by 32-bit ARM, whose vectors always do."""
+    device = CpuDevice(threads=1)
+    velocity = np.full(64, np.float32(1.2e-38), np.float32)
+    step = {
+        "src": np.zeros(64, np.float32),
+        "dst": np.zeros(64, np.float32),
+        "extra": velocity,
+        "aux": hypers(RATE=1.0, MOMENTUM=0.5),
+    }
+    image = run(device, Case(Command(Op.UPDATE, count=64), step))
+    assert not image["extra"][GUARD_WORDS:-GUARD_WORDS].any()
+    device.close()
+    assert velocity[0] * np.float32(0.5) > 0
 
 
 def test_threads_sleep_and_wake() -> None:

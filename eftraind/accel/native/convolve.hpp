@@ -2,6 +2,7 @@
 // a 1x1 convolution whose pixels are the images and whose input tiles are (tile, row, column).
 #pragma once
 #include "depthwise.hpp"
+#include "winograd.hpp"
 
 namespace eft {
 namespace {
@@ -90,9 +91,14 @@ inline Correlation backward(const Command& c, const Phase& rows, const Phase& co
   return j;
 }
 
+inline int64_t scratch_words(const Correlation& j) {
+  return suits_winograd(j) ? winograd_of(j, 1).words(j) : window_words(j);
+}
+
 // All images; those of a fully connected layer a row at a time.
 inline void correlate_images(Correlation j, const Task& task) {
   const Command& c = *task.command;
+  if (suits_winograd(j)) return winograd(j, task);
   if (!spans_the_map(c)) return correlate(j, task);
   const Correlation whole = j;
   for (int first = 0; first < c.images; first += whole.cols_out) {
@@ -115,29 +121,6 @@ inline int conv_fp(const Task& task) {
   j.activation = activation_of(c);
   correlate_images(j, task);
   return STATUS_OK;
-}
-
-// Exchanges blocks of S lanes between registers S apart: log2(T) rounds of this transpose T x T.
-template <int S, int... I>
-EFT_INLINE void exchange(Vec* v, Indices<I...>) {
-  EFT_UNROLL
-  for (int i = 0; i < T; ++i) {
-    if (i & S) continue;
-    const Vec a = v[i], b = v[i + S];
-    v[i] = pick<(I & S ? T + I - S : I)...>(a, b);
-    v[i + S] = pick<(I & S ? T + I : I + S)...>(a, b);
-  }
-  if constexpr (S > 1) exchange<S / 2>(v, Indices<I...>{});
-}
-
-// to[m][n] = from[n][m]
-EFT_INLINE void transpose(const float* from, float* to) {
-  Vec v[T];
-  EFT_UNROLL
-  for (int i = 0; i < T; ++i) v[i] = load(from + i * T);
-  exchange<T / 2>(v, FirstIndices<T>::Type{});
-  EFT_UNROLL
-  for (int i = 0; i < T; ++i) store(to + i * T, v[i]);
 }
 
 // Weights as a phase of CONV_BP reads them: input and output tiles exchanged, taps turned, tiles
@@ -193,6 +176,12 @@ inline int conv_bp(const Task& task) {
       clear_phase(j, task);
       continue;
     }
+    if (suits_winograd(j) && winograd_of(j, task.threads).cuts == 1) {
+      j.w = operand(task, c.weights_slot, c.weights_offset);
+      j.turn = true;
+      winograd(j, task);
+      continue;
+    }
     turn_weights(task, rows, cols, turned);
     turned += weight_words(c) / (int64_t(c.kernel_rows) * c.kernel_cols) * rows.taps * cols.taps;
     correlate_images(j, task);
@@ -200,14 +189,14 @@ inline int conv_bp(const Task& task) {
   return STATUS_OK;
 }
 
-// Words of one thread's window, the widest of all phases.
-inline int64_t backward_window_words(const Command& c) {
+// Words of one thread's scratch, the most of all phases.
+inline int64_t backward_scratch_words(const Command& c) {
   int64_t words = 0;
   for (int64_t r = 0; r < least(c.stride_rows, c.rows_in); ++r) {
     for (int64_t k = 0; k < least(c.stride_cols, c.cols_in); ++k) {
       const Phase rows = row_phase(c, r), cols = col_phase(c, k);
       if (rows.taps * cols.taps || spans_the_map(c)) {
-        words = most(words, window_words(backward(c, rows, cols)));
+        words = most(words, scratch_words(backward(c, rows, cols)));
       }
     }
   }

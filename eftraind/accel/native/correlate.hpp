@@ -35,6 +35,7 @@ struct Correlation {
   int kernel_rows, kernel_cols;
   const float* w;      // [m tile][n tile][kernel row][kernel column][lanes_w][T]
   int lanes_w;
+  bool turn;           // w is as the forward command has it: tiles exchanged, transposed, taps turned
   float* y;
   Strides ys;
   int tiles_out, rows_out, cols_out;
@@ -49,27 +50,33 @@ struct Correlation {
   }
 };
 
-// Input with its halo, one row block, in this thread's scratch: [tile][row][column phase][T].
+// Input with its halo, one row block, in this thread's scratch: [tile][row][column phase][lanes].
 // Columns of a strided kernel are sorted by phase, so neighbouring output pixels stay neighbours.
 struct Window {
   const float* x;
-  int64_t tile, row, phase;
+  int64_t tile, row, phase, col;
 };
+
+// Pixels of a network input of few channels stay close together: the taps of a kernel row, folded into
+// one row of lanes.
+constexpr int NARROW = 4;
+EFT_INLINE bool narrow(const Correlation& j) { return T != NARROW && j.lanes == NARROW; }
+EFT_INLINE int64_t window_lanes(const Correlation& j) { return narrow(j) ? NARROW : T; }
 
 EFT_INLINE int64_t window_cols(const Correlation& j) {
   return ceil_div((j.cols_out - 1) * int64_t(j.step_cols) + j.kernel_cols, j.step_cols);
 }
 EFT_INLINE int64_t window_row_words(const Correlation& j) {
-  return window_cols(j) * j.step_cols * T;
+  return window_cols(j) * j.step_cols * window_lanes(j);
 }
 
 EFT_INLINE bool readable_in_place(const Correlation& j) {
-  return j.xs.col == T && j.step_cols == 1 && j.top == 0 && j.left == 0 &&
+  return j.xs.col == window_lanes(j) && j.step_cols == 1 && j.top == 0 && j.left == 0 &&
          (j.rows_out - 1) * j.step_rows + j.kernel_rows <= j.rows_in &&
          j.cols_out - 1 + j.kernel_cols <= j.cols_in;
 }
 
-inline void copy_pixel(float* to, const float* from, int lanes) {
+inline void copy_pixel(float* to, const float* from, int64_t lanes) {
   if (lanes == T) {
     store(to, load(from));
   } else {
@@ -79,15 +86,15 @@ inline void copy_pixel(float* to, const float* from, int lanes) {
 
 // Columns phase, phase + step, ... of a padded row; phases that no tap meets stay as they are.
 inline void fill_row(const Correlation& j, const float* x, float* out) {
-  const int64_t cols = window_cols(j), step = j.step_cols;
-  for (int64_t phase = 0; phase < least(step, j.kernel_cols); ++phase, out += cols * T) {
+  const int64_t cols = window_cols(j), step = j.step_cols, lanes = window_lanes(j);
+  for (int64_t phase = 0; phase < least(step, j.kernel_cols); ++phase, out += cols * lanes) {
     const int64_t low = ceil_div(j.left - phase, step);
     const int64_t first = least(most(low, 0), cols);
     const int64_t last = most(least(floor_div(j.cols_in - 1 + j.left - phase, step) + 1, cols), first);
-    memset(out, 0, first * T * 4);
+    memset(out, 0, first * lanes * 4);
     const float* from = x + (first * step + phase - j.left) * j.xs.col;
-    for (int64_t c = first; c < last; ++c, from += step * j.xs.col) copy_pixel(out + c * T, from, j.lanes);
-    memset(out + last * T, 0, (cols - last) * T * 4);
+    for (int64_t c = first; c < last; ++c, from += step * j.xs.col) copy_pixel(out + c * lanes, from, j.lanes);
+    memset(out + last * lanes, 0, (cols - last) * lanes * 4);
   }
 }
 
@@ -95,7 +102,7 @@ inline void fill_row(const Correlation& j, const float* x, float* out) {
 inline Window fill_window(const Correlation& j, int64_t image, int64_t first, int64_t last,
                           float* scratch) {
   const float* x = j.x + image * j.xs.image;
-  if (readable_in_place(j)) return {x + first * j.step_rows * j.xs.row, j.xs.tile, j.xs.row, 0};
+  if (readable_in_place(j)) return {x + first * j.step_rows * j.xs.row, j.xs.tile, j.xs.row, 0, j.xs.col};
   const int64_t width = window_row_words(j);
   const int64_t rows = (last - 1 - first) * j.step_rows + j.kernel_rows;
   for (int tile = 0; tile < j.tiles_in; ++tile) {
@@ -110,11 +117,11 @@ inline Window fill_window(const Correlation& j, int64_t image, int64_t first, in
       }
     }
   }
-  return {scratch, rows * width, width, window_cols(j) * T};
+  return {scratch, rows * width, width, window_cols(j) * window_lanes(j), window_lanes(j)};
 }
 
-// G neighbouring taps of all n channels of one tile, into R rows of P pixels.
-template <int P, int R, int G>
+// G neighbouring taps of all n channels of one tile, into R rows of P pixels of L lanes.
+template <int P, int R, int G, int L = T>
 EFT_INLINE void taps(Vec (&acc)[R][P], const float* x, int64_t x_row, const float* w, int64_t w_tap,
                      int n) {
   for (int i = 0; i < n; ++i, ++x, w += T) {
@@ -125,7 +132,7 @@ EFT_INLINE void taps(Vec (&acc)[R][P], const float* x, int64_t x_row, const floa
     for (int r = 0; r < R; ++r) {
       _Pragma("GCC unroll 32")
       for (int c = 0; c < P + G - 1; ++c) {
-        const Vec pixel = splat(x[r * x_row + c * T]);
+        const Vec pixel = splat(x[r * x_row + c * L]);
         EFT_UNROLL
         for (int g = 0; g < G; ++g) {
           if (c - g >= 0 && c - g < P) acc[r][c - g] += pixel * weight[g];
@@ -162,6 +169,11 @@ void block(const Correlation& j, const Window& v, Group group, const float* x, c
         const float* from = x + tile * v.tile + kr * v.row + phase * v.phase;
         const float* weight = w + phase * tap;
         int left = static_cast<int>(ceil_div(j.kernel_cols - phase, j.step_cols));
+        if (narrow(j)) {
+          for (; left > 0; --left, from += NARROW, weight += step) {
+            taps<P, R, 1, NARROW>(acc, from, x_row, weight, step, n);
+          }
+        }
         for (; left >= 3; left -= 3, from += 3 * T, weight += 3 * step) {
           taps<P, R, 3>(acc, from, x_row, weight, step, n);
         }
@@ -281,7 +293,7 @@ inline void correlate_tile(const Correlation& j, Shape shape, const Window& v, G
       const bool whole = tall && cols == shape.cols;
       for (int i = 0; i < (tall && !whole ? shape.rows : 1); ++i) {
         const int64_t out = at + (r + i) * j.ys.row + c * j.ys.col;
-        const float* x = v.x + (r + i - first) * j.step_rows * v.row + c * T;
+        const float* x = v.x + (r + i - first) * j.step_rows * v.row + c * v.col;
         (whole ? BLOCKS.tall : BLOCKS.one)[cols](j, v, group, x, w, bias, j.y + out,
                                                  j.mask ? j.mask + out : nullptr);
       }

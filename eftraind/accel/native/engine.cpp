@@ -8,6 +8,7 @@
 
 #include <new>
 
+#include "subnormals.hpp"
 #include "task.hpp"
 #include "team.hpp"
 
@@ -128,18 +129,21 @@ void spread(void* team, int64_t total, int64_t grain, Body body, const void* con
   static_cast<Team*>(team)->spread(total, grain, body, context);
 }
 
-void run(Engine& e, const Command* commands, int count, int32_t* status, int64_t* nanoseconds) {
+int run(Engine& e, const Command* commands, int count, int32_t* status, int64_t* nanoseconds) {
+  const FlushSubnormals flush;
   Task task = {nullptr, e.slots, e.slot_words, e.team.threads(), e.memory,
                e.memory + e.scratch.shared_words, e.scratch.own_words, &e.team, spread};
   int64_t start = now_ns();
   for (int i = 0; i < count; ++i) {
     task.command = commands + i;
-    status[i] = e.kernels->run(task);
+    *status = e.kernels->run(task);
     const int64_t end = now_ns();
     nanoseconds[i] = end - start;
     start = end;
-    if (status[i] != STATUS_OK) return;
+    if (*status != STATUS_OK) return i;
   }
+  *status = STATUS_OK;
+  return count;
 }
 
 }  // namespace
@@ -185,10 +189,11 @@ EFT_EXPORT int eft_prepare(void* engine, const int32_t* words, int count) {
   return eft::grow(*static_cast<eft::Engine*>(engine), reinterpret_cast<const eft::Command*>(words), count) ? 0 : -1;
 }
 
-// Runs prepared commands until one fails; writes each one's status and time.
-EFT_EXPORT void eft_run(void* engine, const int32_t* words, int count, int32_t* status, int64_t* nanoseconds) {
-  eft::run(*static_cast<eft::Engine*>(engine), reinterpret_cast<const eft::Command*>(words), count, status,
-           nanoseconds);
+// Runs prepared commands until one fails; returns how many went well, writes the last one's status and
+// each one's time.
+EFT_EXPORT int eft_run(void* engine, const int32_t* words, int count, int32_t* status, int64_t* nanoseconds) {
+  return eft::run(*static_cast<eft::Engine*>(engine), reinterpret_cast<const eft::Command*>(words), count, status,
+                  nanoseconds);
 }
 
 EFT_EXPORT void eft_close(void* engine) {

@@ -140,6 +140,63 @@ void accumulate_row(const Gradient& g, const Chunk& k, const float* x, const flo
   for (; kc < g.kernel_cols; ++kc) accumulate<1, B>(g, k, x, dy, d + kc * tap, kr, kc);
 }
 
+// The taps of a kernel row of a narrow input lie side by side: G columns of N channels are lanes of one
+// row, and a dy serves them all.
+template <int G, int N>
+void accumulate_folded(const Gradient& g, const Chunk& k, const float* x, const float* dy, float* d, int kr, int kc) {
+  Vec acc[G][N];
+  for (int i = 0; i < G; ++i) {
+    for (int n = 0; n < N; ++n) acc[i][n] = k.fresh ? Vec{} : load(d + (i * NARROW + n) * T);
+  }
+  // Output columns whose G taps all lie in the map.
+  const int64_t shift = g.left - kc, step = g.stride_cols;
+  const int64_t low = least(most(ceil_div(shift, step), 0), g.cols_out);
+  const int64_t high = most(least(floor_div(g.cols_in - G + shift, step) + 1, g.cols_out), low);
+  for (int64_t image = k.i0; image < k.i1; ++image) {
+    for (int64_t r = k.r0; r < k.r1; ++r) {
+      const int64_t row = r * g.stride_rows + kr - g.top;
+      if (row < 0 || row >= g.rows_in) continue;
+      const float* px = x + image * g.xs.image + row * g.xs.row;
+      const float* py = dy + image * g.ys.image + r * g.ys.row;
+      const auto edge = [&](int64_t o) __attribute__((always_inline)) {
+        const Vec grad = load(py + o * T);
+        for (int i = 0; i < G; ++i) {
+          const int64_t col = o * step - shift + i;
+          if (col < 0 || col >= g.cols_in) continue;
+          for (int n = 0; n < N; ++n) acc[i][n] += splat(px[col * NARROW + n]) * grad;
+        }
+      };
+      for (int64_t o = 0; o < low; ++o) edge(o);
+      const float* from = px + (low * step - shift) * NARROW;
+      for (int64_t o = low; o < high; ++o, from += step * NARROW) {
+        const Vec grad = load(py + o * T);
+        EFT_UNROLL
+        for (int i = 0; i < G; ++i) {
+          EFT_UNROLL
+          for (int n = 0; n < N; ++n) acc[i][n] += splat(from[i * NARROW + n]) * grad;
+        }
+      }
+      for (int64_t o = high; o < g.cols_out; ++o) edge(o);
+    }
+  }
+  for (int i = 0; i < G; ++i) {
+    for (int n = 0; n < N; ++n) store(d + (i * NARROW + n) * T, acc[i][n]);
+  }
+}
+
+// All kernel columns of `channels` input channels, G at once.
+template <int G, int N>
+void accumulate_folded_row(const Gradient& g, const Chunk& k, const float* x, const float* dy, float* d, int kr,
+                           int channels) {
+  if constexpr (N > 1) {
+    if (channels < N) return accumulate_folded_row<G, N - 1>(g, k, x, dy, d, kr, channels);
+  }
+  int kc = 0;
+  for (; g.kernel_cols - kc >= G; kc += G) accumulate_folded<G, N>(g, k, x, dy, d + kc * NARROW * T, kr, kc);
+  for (; g.kernel_cols - kc >= 2; kc += 2) accumulate_folded<2, N>(g, k, x, dy, d + kc * NARROW * T, kr, kc);
+  for (; kc < g.kernel_cols; ++kc) accumulate_folded<1, N>(g, k, x, dy, d + kc * NARROW * T, kr, kc);
+}
+
 void accumulate_bias(const Gradient& g, const Chunk& k, const float* dy, float* d) {
   Vec sum = k.fresh ? Vec{} : load(d);
   for (int64_t image = k.i0; image < k.i1; ++image) {
@@ -172,7 +229,9 @@ inline void accumulate_chunk(const Gradient& g, const Chunk& k, Range items, flo
     float* to = d + ((m * g.n_tiles + n) * g.kernel_rows + kr) * g.kernel_cols * tap + lane * T;
     const int64_t lanes = least(least(g.lanes, g.channels - n / g.fold * g.lanes) - lane, g.lane_block);
     const int row = static_cast<int>(kr);
-    if (lanes > 8) {
+    if (T != NARROW && g.lanes == NARROW && g.fold == 1) {
+      accumulate_folded_row<ACCUMULATORS >= 16 ? 3 : 2, NARROW>(g, k, x, dy, to, row, static_cast<int>(lanes));
+    } else if (lanes > 8) {
       accumulate_row<ACCUMULATORS>(g, k, x, dy, to, row);
     } else if (lanes > 4) {
       accumulate_row<8>(g, k, x, dy, to, row);
@@ -193,14 +252,8 @@ inline Chunk chunk_of(const Gradient& g, int64_t index) {
           least(row + g.chunk_rows, g.rows_out), false};
 }
 
-inline int conv_wu(const Task& task) {
-  const Command& c = *task.command;
-  if (c.groups > 1) return depthwise_wu(task);
-  Gradient g = gradient_of(c);
-  g.x = operand(task, c.src_slot, c.src_offset);
-  g.dy = operand(task, c.aux_slot, c.aux_offset);
-  float* dst = operand(task, c.dst_slot, c.dst_offset);
-  const bool add = c.flags & FLAG_ACCUMULATE;
+// Into dst, or each section into its share of the shared scratch.
+inline void direct_wu(const Gradient& g, const Task& task, float* dst, bool add) {
   const int64_t items = g.items();
   const int64_t grain = ceil_div(items, ceil_div(6 * task.threads, g.sections));
   const int64_t cuts = ceil_div(items, grain);
@@ -214,15 +267,6 @@ inline int conv_wu(const Task& task) {
       accumulate_chunk(g, chunk, {first, least(first + grain, items)}, d);
     }
   });
-  if (g.sections == 1) return STATUS_OK;
-  task.each(g.words() / T, [&](Range r, int) {
-    for (int64_t i = r.begin * T; i < r.end * T; i += T) {
-      Vec sum = add ? load(dst + i) : Vec{};
-      for (int64_t s = 0; s < g.sections; ++s) sum += load(task.shared + s * g.words() + i);
-      store(dst + i, sum);
-    }
-  });
-  return STATUS_OK;
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 #include <time.h>
 
 #include "average.hpp"
-#include "gradient.hpp"
+#include "conv_wu.hpp"
 #include "learn.hpp"
 #include "norm.hpp"
 #include "step.hpp"
@@ -55,12 +55,9 @@ Scratch scratch(const Command& c) {
   if (depthwise && c.op == OP_CONV_WU) return {0, tiles(c.m) * depthwise_parts(c) * depthwise_words(c)};
   if (depthwise) return {0, 0};
   switch (c.op) {
-    case OP_CONV_FP: return {window_words(forward(c)), 0};
-    case OP_CONV_BP: return {backward_window_words(c), weight_words(c)};
-    case OP_CONV_WU: {
-      const Gradient g = gradient_of(c);
-      return {0, g.sections > 1 ? g.sections * g.words() : 0};
-    }
+    case OP_CONV_FP: return {scratch_words(forward(c)), 0};
+    case OP_CONV_BP: return {backward_scratch_words(c), weight_words(c)};
+    case OP_CONV_WU: return gradient_scratch(gradient_of(c));
     case OP_BN_STAT: return {0, statistics_words(c)};
     case OP_BN_SUM: return {0, parts_words(c, 2)};
     case OP_BIAS_WU: return {0, parts_words(c, 1)};

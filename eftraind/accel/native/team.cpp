@@ -3,6 +3,8 @@
 #include <sched.h>
 #include <time.h>
 
+#include "subnormals.hpp"
+
 namespace eft {
 namespace {
 
@@ -47,8 +49,13 @@ void Team::spread(int64_t total, int64_t grain, Body body, const void* context) 
     }
     return;
   }
-  total_ = total, grain_ = grain, body_ = body, context_ = context;
-  next_.store(0, std::memory_order_relaxed);
+  grain_ = grain, body_ = body, context_ = context;
+  const int64_t takes = (total + grain - 1) / grain;
+  for (int i = 0; i < threads_; ++i) {
+    const int64_t end = takes * (i + 1) / threads_ * grain;
+    shares_[i].next.store(takes * i / threads_ * grain, std::memory_order_relaxed);
+    shares_[i].end = end < total ? end : total;
+  }
   const uint64_t open = stage_.load(std::memory_order_relaxed) + 1;
   announce(open);
   work(0);
@@ -70,10 +77,13 @@ void Team::announce(uint64_t stage) {
 }
 
 void Team::work(int thread) {
-  for (;;) {
-    const int64_t begin = next_.fetch_add(grain_, std::memory_order_relaxed);
-    if (begin >= total_) return;
-    body_(context_, {begin, begin + grain_ < total_ ? begin + grain_ : total_}, thread);
+  for (int i = 0; i < threads_; ++i) {
+    Share& share = shares_[(thread + i) % threads_];
+    while (share.next.load(std::memory_order_relaxed) < share.end) {
+      const int64_t begin = share.next.fetch_add(grain_, std::memory_order_relaxed);
+      if (begin >= share.end) break;
+      body_(context_, {begin, begin + grain_ < share.end ? begin + grain_ : share.end}, thread);
+    }
   }
 }
 
@@ -83,6 +93,7 @@ void* Team::member(void* seat) {
 }
 
 void Team::help(int thread) {
+  const FlushSubnormals flush;
   for (uint64_t seen = 0;;) {
     seen = wait(seen);
     inside_.fetch_add(1);

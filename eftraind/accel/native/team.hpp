@@ -1,6 +1,8 @@
 // A thread that calls `spread`, and members who help it if they are there: nobody waits for a member
-// that the system has put aside, unless it holds a unit of work. Members spin briefly between
-// pieces of work, as the next is usually microseconds away, and then sleep.
+// that the system has put aside, unless it holds a unit of work. Each begins with its own share of the
+// units, the same part of every job, so that what it wrote is in its cache when it reads it; then it
+// helps the others. Members spin briefly between pieces of work, as the next is usually microseconds
+// away, and then sleep.
 #pragma once
 #include <pthread.h>
 
@@ -38,13 +40,18 @@ class Team {
   pthread_t handles_[MOST_THREADS];
   Seat seats_[MOST_THREADS];
 
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};  // first unit that nobody has taken
+    int64_t end = 0;
+  };
+
   // The job: written while `stage_` is even and nobody is inside.
-  int64_t total_ = 0, grain_ = 1;
+  Share shares_[MOST_THREADS];
+  int64_t grain_ = 1;
   Body body_ = nullptr;
   const void* context_ = nullptr;
   bool leave_ = false;
 
-  alignas(64) std::atomic<int64_t> next_{0};     // first unit that nobody has taken
   alignas(64) std::atomic<uint64_t> stage_{0};   // odd: the job is open
   alignas(64) std::atomic<int> inside_{0};       // members that may be at work
   alignas(64) std::atomic<int> sleepers_{0};
