@@ -6,10 +6,10 @@ ping-pong buffers demand. So a command takes its first load, the sum over its ro
 longest, and its last store. This module adds up rounds; what a pass needs is told by its callers.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 
-from eftraind.plan.machine import Channel, Machine
+from eftraind.plan.machine import Channel, Machine, Stream
 
 Words = tuple[tuple[Channel, int], ...]
 
@@ -66,23 +66,18 @@ class Total:
 
 def round_cycles(machine: Machine, one: Round) -> tuple[float, str]:
     """Cycles of one round and what holds it up."""
-    merged: Counter[Channel] = Counter()
-    for channel, words in (*one.load, *one.store):
-        merged[channel] += words
-    ends = machine.streams(merged.items())
-    loads = {channel for channel, words in one.load if words}
-    stores = {channel for channel, words in one.store if words}
-    masked = any(not channel.writes for channel in stores)
+    waits = any(words and not channel.writes for channel, words in one.store)
+    streams = [Stream(channel, words) for channel, words in one.load if words]
+    streams += [
+        Stream(channel, words, waits and channel.writes) for channel, words in one.store if words
+    ]
     longest, cause = float(one.compute), "compute"
-    for channel, end in ends.items():
-        cycles = end
-        if channel in loads:
-            cycles += machine.read_latency
-        elif channel in stores:
-            cycles += machine.write_latency + (machine.read_latency if masked else 0)
-        if cycles > longest:
-            alone = merged[channel] / machine.rates[channel]
-            longest, cause = cycles, "dram" if end > 1.05 * alone else _name(channel)
+    if machine.latest(streams) <= longest:
+        return longest, cause
+    alone = [machine.ends([stream])[0] for stream in streams]
+    for stream, end, unshared in zip(streams, machine.ends(streams), alone, strict=True):
+        if end > longest:
+            longest, cause = end, "dram" if end > 1.1 * unshared else _name(stream.channel)
     return longest, cause
 
 

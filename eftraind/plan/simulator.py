@@ -16,10 +16,14 @@ from eftraind.isa import Command, Flag, Op
 from eftraind.plan import map_cost
 from eftraind.plan.board import Board
 from eftraind.plan.design import Design
-from eftraind.plan.machine import COMMAND_WORDS, DECODE_CYCLES, Channel
+from eftraind.plan.machine import (
+    COMMAND_WORDS,
+    DECODE_CYCLES,
+    STATUS_WORDS,
+    Channel,
+    channel_words,
+)
 from eftraind.plan.outcome import Tile
-
-STATUS_WORDS = 4
 
 Pieces = dict[Channel, list[int]]
 """Contiguous pieces, in words, that each channel moves."""
@@ -151,25 +155,15 @@ class Kernel:
 
     def __init__(self, design: Design, board: Board) -> None:
         self._events = Events()
-        self._burst_beats = board.ports.burst_beats
         dram = Dram(self._events, board, design.clock_mhz)
-        width = board.ports.width_bits // 32
-        words = {
-            Channel.IN: design.in_words,
-            Channel.WEIGHTS: design.weight_words,
-            Channel.EXTRA: design.extra_words,
-            Channel.OUT: design.out_words,
-            Channel.WEIGHTS_OUT: design.weight_words,
+        self._ports = {
+            channel: Port(self._events, dram, board, design.clock_mhz, rate, channel.writes)
+            for channel, rate in channel_words(design).items()
         }
-        self._width: dict[Channel, int] = {}
-        self._ports: dict[Channel, list[Port]] = {}
-        for channel, rate in words.items():
-            count = math.ceil(rate / width)
-            self._width[channel] = rate // count
-            self._ports[channel] = [
-                Port(self._events, dram, board, design.clock_mhz, rate / count, channel.writes)
-                for _ in range(count)
-            ]
+        self._burst_words = {
+            channel: rate * board.ports.burst_beats
+            for channel, rate in channel_words(design).items()
+        }
         self.words_moved = 0
 
     def run(self, passes: Iterator[Pass]) -> float:
@@ -197,19 +191,17 @@ class Kernel:
         writes = {channel: part for channel, part in stores.items() if channel.writes}
         self._move(loads)
         self._move(reads)
-        wait = max((self._ports[channel][0].latency for channel in reads), default=0.0)
+        wait = max((self._ports[channel].latency for channel in reads), default=0.0)
         self._events.at(start + wait, lambda: self._move(writes))
         self._events.run()
 
     def _move(self, pieces: Pieces) -> None:
         for channel, parts in pieces.items():
-            ports, turn = self._ports[channel], 0
-            longest = self._burst_beats * self._width[channel]
+            longest = self._burst_words[channel]
             for piece in parts:
                 self.words_moved += piece
                 for first in range(0, piece, longest):
-                    ports[turn % len(ports)].burst(min(longest, piece - first))
-                    turn += 1
+                    self._ports[channel].burst(min(longest, piece - first))
 
 
 def simulate(c: Command, tile: Tile | None, design: Design, board: Board) -> tuple[float, int]:

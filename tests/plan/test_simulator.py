@@ -1,0 +1,110 @@
+"""The closed form against the event-level simulator: random commands, designs and boards."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eftraind import boards
+from eftraind.errors import ConfigError
+from eftraind.isa import Command, Flag, Op, Operand, Slot
+from eftraind.plan.board import Board
+from eftraind.plan.cost import Coster
+from eftraind.plan.design import Design
+from eftraind.plan.machine import Machine
+from eftraind.plan.simulator import simulate
+
+TOLERANCE = 0.05
+SOMEWHERE = Operand(Slot.TRAIN_ARENA, 0)
+
+
+@st.composite
+def designs(draw: st.DrawFn) -> tuple[Design, Board]:
+    board = boards.load(draw(st.sampled_from(boards.names())))
+    t = draw(st.sampled_from((4, 8, 16)))
+    port = board.ports.width_bits // 32
+    wide = draw(st.sampled_from((1, 2))) if board.ports.count >= 6 else 1
+    design = Design(
+        t=t,
+        array_m=t * draw(st.sampled_from((1, 2))),
+        array_n=t * draw(st.sampled_from((1, 2))),
+        pixels=draw(st.sampled_from((1, 2, 4))),
+        clock_mhz=draw(st.sampled_from(board.clocks.mhz)),
+        fmul="fulldsp",
+        fadd_tree=draw(st.sampled_from(("fulldsp", "fabric"))),
+        fadd_acc="fabric",
+        ifm_depth=draw(st.sampled_from((512, 1024, 2048))),
+        ofm_depth=draw(st.sampled_from((512, 1024, 2048))),
+        weight_depth=draw(st.sampled_from((256, 512, 1024))),
+        in_words=port * wide,
+        weight_words=port * wide,
+        extra_words=port * wide,
+        out_words=port * wide,
+    )
+    return design, board
+
+
+@st.composite
+def convolutions(draw: st.DrawFn, t: int) -> Command:
+    op = draw(st.sampled_from((Op.CONV_FP, Op.CONV_BP, Op.CONV_WU)))
+    kernel = draw(st.sampled_from(((1, 1), (3, 3), (5, 5), (1, 3), (7, 7))))
+    stride = draw(st.sampled_from((1, 1, 2)))
+    pad = draw(st.sampled_from((0, min(kernel) // 2)))
+    rows = draw(st.integers(kernel[0] + 3, 40))
+    cols = draw(st.integers(kernel[1] + 3, 40))
+    n = draw(st.integers(1, 100))
+    narrow = draw(st.booleans()) and n <= 4 and op is not Op.CONV_BP
+    m = draw(st.integers(1, 100))
+    depthwise = draw(st.integers(0, 9)) == 0
+    flags = Flag.NONE
+    if op is Op.CONV_BP:
+        flags |= draw(st.sampled_from((Flag.NONE, Flag.MASK, Flag.MASK | Flag.ACCUMULATE)))
+    if op is Op.CONV_WU:
+        flags |= draw(st.sampled_from((Flag.NONE, Flag.ACCUMULATE)))
+    return Command(
+        op, flags, images=draw(st.integers(1, 4)), m=n if depthwise else m, n=n, rows_in=rows,
+        cols_in=cols, rows_out=(rows + 2 * pad - kernel[0]) // stride + 1,
+        cols_out=(cols + 2 * pad - kernel[1]) // stride + 1, kernel_rows=kernel[0],
+        kernel_cols=kernel[1], stride_rows=stride, stride_cols=stride, pad_top=pad, pad_left=pad,
+        groups=n if depthwise else 1, lanes=4 if narrow else t, src=SOMEWHERE, weights=SOMEWHERE,
+        dst=SOMEWHERE, aux=SOMEWHERE,
+    )  # fmt: skip
+
+
+@st.composite
+def streams(draw: st.DrawFn, t: int) -> Command:
+    op = draw(
+        st.sampled_from([op for op in Op if op.name not in ("CONV_FP", "CONV_BP", "CONV_WU")])
+    )
+    rows, cols, n = draw(st.integers(2, 40)), draw(st.integers(2, 40)), draw(st.integers(1, 100))
+    window = 2 if op in (Op.POOL_FP, Op.POOL_BP, Op.AVG_FP, Op.AVG_BP) else 1
+    flags = draw(st.sampled_from((Flag.NONE, Flag.MASK, Flag.ACCUMULATE)))
+    return Command(
+        op, flags, images=draw(st.integers(1, 4)), m=n, n=n, rows_in=rows, cols_in=cols,
+        rows_out=rows // window, cols_out=cols // window, kernel_rows=window, kernel_cols=window,
+        stride_rows=window, stride_cols=window, lanes=t, count=draw(st.integers(1, 200_000)),
+        src=SOMEWHERE, weights=SOMEWHERE, dst=SOMEWHERE, aux=SOMEWHERE, extra=SOMEWHERE,
+    )  # fmt: skip
+
+
+def assert_close(c: Command, design: Design, board: Board) -> None:
+    modelled = Coster(design, Machine.of(design, board)).command(c)
+    cycles, words = simulate(c, modelled.tile, design, board)
+    assert modelled.read_bytes + modelled.written_bytes == 4 * words
+    assert abs(modelled.cycles / cycles - 1) < TOLERANCE, (modelled, cycles)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_convolutions(data: st.DataObject) -> None:
+    design, board = data.draw(designs())
+    c = data.draw(convolutions(design.t))
+    try:
+        assert_close(c, design, board)
+    except ConfigError as error:
+        assert "takes" in str(error) or "take " in str(error)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data())
+def test_streaming_commands(data: st.DataObject) -> None:
+    design, board = data.draw(designs())
+    assert_close(data.draw(streams(design.t)), design, board)
