@@ -19,7 +19,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Build:
-    """Sizes of one bitstream. A depth counts 32-bit words of a bank in each of its two copies."""
+    """Sizes of one bitstream; each of the three buffers exists twice."""
 
     format: int = required("the version of this file", 1, 1)
     isa_digest: int = required("the digest of the command set", 0, 2**32 - 1)
@@ -30,16 +30,15 @@ class Build:
     array_m: int = required("output lanes of the array, a multiple of t", 1, 1024)
     array_n: int = required("input lanes of the array, a multiple of t", 1, 1024)
     pixels: int = required("pixels the array takes each cycle", 1, 64)
-    ifm_depth: int = required("words of an input bank", 1, 1 << 20)
-    ofm_depth: int = required("words of an output bank, all pixels", 1, 1 << 20)
-    weight_depth: int = required("words of a weight bank", 1, 1 << 20)
-    in_words: int = required("words a cycle of the features-in port", 1, 64)
-    weight_words: int = required("words a cycle of the weight port", 1, 64)
-    extra_words: int = required("words a cycle of the extra port", 1, 64)
-    out_words: int = required("words a cycle of the features-out port", 1, 64)
+    feature_depth: int = required("pixels of a feature buffer (X_DEPTH)", 1, 65535)
+    output_depth: int = required("pixels of an output buffer (Y_DEPTH)", 1, 65535)
+    weight_tiles: int = required("taps of a weight buffer (W_DEPTH)", 1, 65535)
+    revisit: int = required("least iterations between two sums into one word", 1, 256)
+    feature_words: int = required("words a cycle of the port for features", 1, 64)
+    weight_words: int = required("words a cycle of the port for weights", 1, 64)
+    result_words: int = required("words a cycle of the port for results", 1, 64)
     burst_beats: int = required("beats of a burst", 1, 256)
     outstanding: int = required("reads in flight on a port", 1, 256)
-    accumulate_cycles: int = required("least cycles between two sums into one word", 1, 256)
     fmul: str = required("BIND_OP implementation of the multipliers")
     fadd_tree: str = required("BIND_OP implementation of the adder tree")
     fadd_acc: str = required("BIND_OP implementation of the accumulators")
@@ -53,7 +52,7 @@ def describe(design: Design, board: Board) -> Build:
         part=board.part,
         burst_beats=board.ports.burst_beats,
         outstanding=board.ports.outstanding,
-        accumulate_cycles=design.accumulate_cycles,
+        revisit=design.revisit,
         **asdict(design),
     )
 

@@ -1,7 +1,7 @@
 """Our kernel's cost of any command, and of a whole program: the model called `eftraind`.
 
-Every figure is modelled, none was measured. Chooses the tiling of each convolution (fewest cycles,
-then fewest bytes, then tallest tile), so that the same command always gets the same schedule.
+Every figure is modelled, none was measured. The kernel cuts each command by its own rule
+(`plan.tiling`), so that the same command on the same design always gets the same schedule.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +12,9 @@ from eftraind.plan.design import Design
 from eftraind.plan.machine import Machine
 from eftraind.plan.outcome import LayerCost, Phase, Tile
 from eftraind.plan.rounds import Total
+from eftraind.plan.shape import ConvShape
 from eftraind.plan.tiles import macs
+from eftraind.plan.tiling import Tiling, tiling_of
 
 CONVOLUTIONS = (Op.CONV_FP, Op.CONV_BP, Op.CONV_WU)
 _PHASES = {
@@ -33,6 +35,7 @@ class CommandCost:
     read_bytes: int
     written_bytes: int
     bound_by: str
+    tiling: Tiling | None
     tile: Tile | None
 
 
@@ -53,15 +56,10 @@ class Coster:
 
     def _cost(self, c: Command) -> CommandCost:
         if c.op not in CONVOLUTIONS:
-            return _outcome(map_cost.cost(c, self._design, self._machine), None)
-        found: tuple[tuple[float, int, int], Total, Tile] | None = None
-        for tile in conv_cost.choices(c, self._design):
-            total = conv_cost.cost(c, tile, self._design, self._machine)
-            rank = (total.cycles, total.read_words + total.written_words, -tile.tr)
-            if found is None or rank < found[0]:
-                found = rank, total, tile
-        assert found is not None  # choices() never returns an empty list
-        return _outcome(found[1], found[2])
+            return _outcome(map_cost.cost(c, self._design, self._machine), None, None)
+        tiling = tiling_of(c, self._design)
+        total = conv_cost.cost(c, tiling, self._design, self._machine)
+        return _outcome(total, tiling, tiling.tile(self._design, ConvShape.of(c)))
 
     def program(self, program: Program, kinds: tuple[str, ...]) -> tuple[LayerCost, ...]:
         """Costs by layer and phase, in the program's order; `kinds` of the layers.
@@ -98,10 +96,11 @@ def _label(c: Command, program: Program, kinds: tuple[str, ...]) -> tuple[str, s
     return program.layer_names[c.layer], kinds[c.layer]
 
 
-def _outcome(total: Total, tile: Tile | None) -> CommandCost:
+def _outcome(total: Total, tiling: Tiling | None, tile: Tile | None) -> CommandCost:
     return CommandCost(
-        round(total.cycles), 4 * total.read_words, 4 * total.written_words, total.bound_by, tile
-    )
+        round(total.cycles), 4 * total.read_words, 4 * total.written_words, total.bound_by,
+        tiling, tile,
+    )  # fmt: skip
 
 
 def _sum(a: LayerCost, b: LayerCost) -> LayerCost:

@@ -28,7 +28,7 @@ MASTER_LUT_PER_WORD = 150
 
 @dataclass(frozen=True)
 class Design:
-    """What a bitstream fixes. Depths are words of a bank in each of the buffer's two copies."""
+    """What a bitstream fixes. Each of the three buffers exists twice."""
 
     t: int
     array_m: int
@@ -41,17 +41,19 @@ class Design:
     """Of the adders that sum the products of one pixel."""
     fadd_acc: str
     """Of the adders that accumulate into a buffer."""
-    ifm_depth: int
-    ofm_depth: int
-    weight_depth: int
-    in_words: int
-    """Words a cycle that the port (or ports) for feature maps in carries."""
+    feature_depth: int
+    """Pixels that a buffer of features holds, over all input lanes of the array."""
+    output_depth: int
+    """Pixels that an output buffer holds, over all output lanes."""
+    weight_tiles: int
+    """Taps that a weight buffer holds, for all pairs of lanes."""
+    feature_words: int
+    """Words a cycle of the port that reads feature maps."""
     weight_words: int
-    """Words a cycle of the port for weights, each way."""
-    extra_words: int
-    """Words a cycle of the port for losses of WU, masks and second operands."""
-    out_words: int
-    """Words a cycle of the port for feature maps out."""
+    """Words a cycle of the port that reads weights, and dy in WU."""
+    result_words: int
+    """Words a cycle, each way, of the port that writes results and reads what they are joined
+    with: masks, old sums."""
 
     def __post_init__(self) -> None:
         for name in ("array_m", "array_n"):
@@ -73,10 +75,10 @@ class Design:
     @property
     def vector_lanes(self) -> int:
         """The vector unit takes what the widest port brings."""
-        return max(self.in_words, self.out_words)
+        return max(self.feature_words, self.result_words)
 
     @property
-    def accumulate_cycles(self) -> int:
+    def revisit(self) -> int:
         """From reading a partial sum to having written it: no word may return sooner."""
         return operators.fadd(self.fadd_acc).latency + 3
 
@@ -84,7 +86,7 @@ class Design:
     def pipeline_cycles(self) -> int:
         """From the first operands of a pass to its last result, beyond one cycle each."""
         tree = math.ceil(math.log2(self.array_n)) * operators.fadd(self.fadd_tree).latency
-        return operators.fmul(self.fmul).latency + tree + self.accumulate_cycles + 4
+        return operators.fmul(self.fmul).latency + tree + self.revisit + 4
 
 
 def bram36(words: int, *, reads_twice: bool = False) -> float:
@@ -101,9 +103,9 @@ def buffer_bram36(design: Design) -> int:
     """
     pixels = design.pixels
     ifm_copies = -(-pixels // 2)
-    ifm = design.array_n * ifm_copies * bram36(design.ifm_depth, reads_twice=pixels > 1)
-    ofm = design.array_m * pixels * bram36(-(-design.ofm_depth // pixels))
-    weights = design.array_m * design.array_n * bram36(design.weight_depth)
+    ifm = design.array_n * ifm_copies * bram36(design.feature_depth, reads_twice=pixels > 1)
+    ofm = design.array_m * pixels * bram36(-(-design.output_depth // pixels))
+    weights = design.array_m * design.array_n * bram36(design.weight_tiles)
     return math.ceil(2 * (ifm + ofm + weights))
 
 
@@ -116,11 +118,11 @@ def resources(design: Design) -> Resources:
     lanes = design.vector_lanes
     side_fmul, side_fadd = operators.fmul("meddsp"), operators.fadd("fabric")
     muls, adds = VECTOR_FMULS * lanes, VECTOR_FADDS * lanes
-    words = design.in_words + 2 * design.weight_words + design.extra_words + design.out_words
+    words = design.feature_words + design.weight_words + 2 * design.result_words
     dsp = design.macs * fmul.dsp + in_tree * tree.dsp + sums * acc.dsp
     lut = design.macs * fmul.lut + in_tree * tree.lut + sums * acc.lut
     lut += muls * side_fmul.lut + adds * side_fadd.lut
-    lut += SCALAR_LUT + SEQUENCER_LUT + 6 * MASTER_LUT + MASTER_LUT_PER_WORD * words
+    lut += SCALAR_LUT + SEQUENCER_LUT + 5 * MASTER_LUT + MASTER_LUT_PER_WORD * words
     fifos = math.ceil(words / 2)
     return Resources(
         dsp=dsp + muls * side_fmul.dsp + SCALAR_DSP,

@@ -16,17 +16,17 @@ from eftraind.plan.design import Design
 
 
 class Channel(Enum):
-    """The kernel's AXI masters. The first three read, the last two write."""
+    """What the kernel's AXI masters carry; results read and write at the same time."""
 
     IN = "ifm"
     WEIGHTS = "weights"
-    EXTRA = "extra"
+    JOINED = "masks"
+    """Read by the port for results: masks, old sums, velocities."""
     OUT = "ofm"
-    WEIGHTS_OUT = "weights out"
 
     @property
     def writes(self) -> bool:
-        return self in (Channel.OUT, Channel.WEIGHTS_OUT)
+        return self is Channel.OUT
 
 
 COMMAND_WORDS = 32
@@ -151,18 +151,17 @@ class Machine:
     def command_cycles(self) -> float:
         """Fetch, decode, and write the status of one command; nothing overlaps it."""
         fetch = self.ends([Stream(Channel.WEIGHTS, COMMAND_WORDS)])[0]
-        status = self.ends([Stream(Channel.WEIGHTS_OUT, STATUS_WORDS)])[0]
+        status = self.ends([Stream(Channel.OUT, STATUS_WORDS)])[0]
         return fetch + DECODE_CYCLES + status
 
 
 def channel_words(design: Design) -> dict[Channel, int]:
-    """Words a cycle of each channel; weights have the same width both ways."""
+    """Words a cycle of each channel."""
     return {
-        Channel.IN: design.in_words,
+        Channel.IN: design.feature_words,
         Channel.WEIGHTS: design.weight_words,
-        Channel.EXTRA: design.extra_words,
-        Channel.OUT: design.out_words,
-        Channel.WEIGHTS_OUT: design.weight_words,
+        Channel.JOINED: design.result_words,
+        Channel.OUT: design.result_words,
     }
 
 

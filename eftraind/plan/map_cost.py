@@ -21,12 +21,16 @@ SOFTMAX_PASSES = 3
 SOFTMAX_CYCLES = 80
 """Logarithm, division and the ends of three loops, for each image."""
 
+Words = dict[Channel, int]
+Extents = dict[str, int]
+
 
 @dataclass(frozen=True)
 class Traffic:
-    """Words on each channel, and cycles the vector unit is busy."""
+    """Words that a command loads and stores on each channel, and cycles it computes."""
 
-    words: dict[Channel, int]
+    loads: Words
+    stores: Words
     work: int
 
 
@@ -35,26 +39,31 @@ def traffic(c: Command, design: Design) -> Traffic:
     formula = _FORMULAS.get(c.op)
     if formula is None:
         raise ProgramError(f"no cost formula for {c.op!r}", remedy="extend plan.map_cost")
-    return formula(c, design, extents(c, design.t))
+    moved = formula(c, design, extents(c, design.t))
+    return Traffic(_named(moved.loads), _named(moved.stores), moved.work)
+
+
+def _named(words: Words) -> Words:
+    return {channel: count for channel, count in words.items() if count}
 
 
 def blocks(moved: Traffic, design: Design) -> int:
-    """Blocks that fit one copy of the input and of the output buffer."""
-    room_in = design.ifm_depth * design.array_n
-    room_out = design.ofm_depth * design.array_m
-    need = 1
-    for channel, words in moved.words.items():
-        need = max(need, math.ceil(words / (room_out if channel.writes else room_in)))
-    return need
+    """Blocks that fit half a feature buffer (the other half is for a second operand) and an output
+    buffer, T lanes wide."""
+    room_in = design.feature_depth // 2 * design.t
+    room_out = design.output_depth * design.t
+    need = [1]
+    need += [math.ceil(words / room_in) for words in moved.loads.values()]
+    need += [math.ceil(words / room_out) for words in moved.stores.values()]
+    return max(need)
 
 
 def cost(c: Command, design: Design, machine: Machine) -> Total:
     """Cycles, words and what holds the command up."""
     moved = traffic(c, design)
     number = blocks(moved, design)
-    share = {channel: math.ceil(words / number) for channel, words in moved.words.items()}
-    load = tuple((channel, words) for channel, words in share.items() if not channel.writes)
-    store = tuple((channel, words) for channel, words in share.items() if channel.writes)
+    load = tuple((channel, math.ceil(words / number)) for channel, words in moved.loads.items())
+    store = tuple((channel, math.ceil(words / number)) for channel, words in moved.stores.items())
     compute = math.ceil(moved.work / number) + design.pipeline_cycles
     total = Total()
     total.command(machine)
@@ -66,17 +75,15 @@ def cost(c: Command, design: Design, machine: Machine) -> Total:
         total.add(machine, Round(compute, load=load, store=store), number - 2)
         total.add(machine, Round(compute, store=store))
     total.alone(machine, Round(0, store=store))
-    total.read_words = sum(w for channel, w in moved.words.items() if not channel.writes)
-    total.written_words = sum(w for channel, w in moved.words.items() if channel.writes)
+    moves = (*moved.loads.items(), *moved.stores.items())
+    total.read_words = sum(words for channel, words in moves if not channel.writes)
+    total.written_words = sum(words for channel, words in moves if channel.writes)
     return total
 
 
-Extents = dict[str, int]
-
-
-def _adds_to(c: Command) -> int:
-    """BP commands with ACCUMULATE read what they add to."""
-    return 1 if c.flags & Flag.ACCUMULATE else 0
+def _old_sums(c: Command, words: int) -> Words:
+    """BP commands with ACCUMULATE read what they add to, on the port for results."""
+    return {Channel.JOINED: words if c.flags & Flag.ACCUMULATE else 0}
 
 
 def _lanes(words: int, design: Design) -> int:
@@ -84,100 +91,86 @@ def _lanes(words: int, design: Design) -> int:
 
 
 def _load(c: Command, design: Design, e: Extents) -> Traffic:
-    words = {
-        Channel.IN: c.images * e["src"],
-        Channel.WEIGHTS: e["weights"],
-        Channel.EXTRA: e["aux"],
-        Channel.OUT: e["dst"],
-    }
-    return Traffic(words, _lanes(e["dst"], design))
+    loads = {Channel.IN: c.images * e["src"] + e["aux"], Channel.WEIGHTS: e["weights"]}
+    return Traffic(loads, {Channel.OUT: e["dst"]}, _lanes(e["dst"], design))
 
 
 def _window(c: Command, design: Design, e: Extents) -> Traffic:
-    """Pooling: the vector unit takes one element of a window a cycle, T lanes of it at most."""
+    """Pooling takes T lanes of one element of a window a cycle. Maximum pooling backwards looks at
+    each window twice, to find and to send, and clears the map between. x comes on the port for
+    weights."""
     taps = c.kernel_rows * c.kernel_cols
-    small = e["dst"] if c.op in (Op.POOL_FP, Op.AVG_FP) else e["src"]
     backwards = c.op in (Op.POOL_BP, Op.AVG_BP)
-    extra = e.get("aux", 0) + (_adds_to(c) * e["dst"] if backwards else 0)
-    words = {Channel.IN: e["src"], Channel.EXTRA: extra, Channel.OUT: e["dst"]}
-    work = max(small * taps, e["dst"])
-    return Traffic(words, _lanes(work, design))
+    windows = e["src"] if backwards else e["dst"]
+    work = windows * taps
+    if c.op is Op.POOL_BP:
+        work = 2 * work + e["dst"]
+    loads = {Channel.IN: e["src"], Channel.WEIGHTS: e["aux"] if c.op is Op.POOL_BP else 0}
+    masks = e["aux"] if c.op is Op.AVG_BP else 0
+    stores = {Channel.JOINED: masks, Channel.OUT: e["dst"]}
+    if backwards:
+        stores[Channel.JOINED] += _old_sums(c, e["dst"])[Channel.JOINED]
+    return Traffic(loads, stores, math.ceil(work / design.t))
 
 
 def _bn_stat(c: Command, design: Design, e: Extents) -> Traffic:
     """Two passes over x: the mean, then the deviations from it."""
-    words = {
-        Channel.IN: 2 * e["src"],
-        Channel.WEIGHTS: e["dst"],
-        Channel.WEIGHTS_OUT: e["extra"] + e["dst"],
-    }
-    return Traffic(words, _lanes(2 * e["src"], design))
+    loads = {Channel.IN: 2 * e["src"]}
+    stores = {Channel.JOINED: e["dst"], Channel.OUT: e["extra"] + e["dst"]}
+    return Traffic(loads, stores, _lanes(2 * e["src"], design))
 
 
 def _bn_sum(c: Command, design: Design, e: Extents) -> Traffic:
-    vectors = e["extra"] + _adds_to(c) * e["dst"]
-    words = {
-        Channel.IN: e["src"],
-        Channel.EXTRA: e["aux"],
-        Channel.WEIGHTS: vectors,
-        Channel.WEIGHTS_OUT: e["extra"] // 2 + e["dst"],
-    }
-    return Traffic(words, _lanes(e["src"], design))
+    loads = {Channel.IN: e["src"] + e["extra"] // 2, Channel.WEIGHTS: e["aux"]}
+    stores = _old_sums(c, e["dst"]) | {Channel.OUT: e["extra"] // 2 + e["dst"]}
+    return Traffic(loads, stores, _lanes(e["src"], design))
 
 
-def _two_maps(c: Command, design: Design, e: Extents) -> Traffic:
-    """dst from src, and aux where it is a map: BN, add, pass, dropout, concat."""
-    words = {Channel.IN: e["src"], Channel.OUT: e["dst"]}
-    words[Channel.WEIGHTS] = e.get("weights", 0) + e.get("extra", 0)
-    words[Channel.EXTRA] = e.get("aux", 0) + _adds_to(c) * e["dst"]
+def _maps(c: Command, design: Design, e: Extents) -> Traffic:
+    """dst from src and, where they have one, a second map on the port for weights, which brings
+    vectors too. Of a CONCAT only the smaller map moves."""
     moved = min(e["src"], e["dst"])
-    if c.op in (Op.CONCAT_FP, Op.CONCAT_BP):
-        words[Channel.IN] = words[Channel.OUT] = moved
-        words[Channel.EXTRA] = e.get("aux", 0) + _adds_to(c) * moved
-    return Traffic(words, _lanes(moved, design))
+    second = e.get("aux", 0) if c.op in (Op.ADD_FP, Op.BN_BP, Op.BN_FP) else 0
+    masks = e.get("aux", 0) if c.flags & Flag.MASK and c.op is not Op.BN_BP else 0
+    seed = e.get("extra", 0) if c.op is not Op.BN_BP else 0
+    vectors = e.get("weights", 0) + (e.get("extra", 0) if c.op is Op.BN_BP else 0)
+    loads = {Channel.IN: moved + seed, Channel.WEIGHTS: second + vectors}
+    joined = masks + _old_sums(c, moved)[Channel.JOINED]
+    return Traffic(loads, {Channel.JOINED: joined, Channel.OUT: moved}, _lanes(moved, design))
 
 
 def _bias_wu(c: Command, design: Design, e: Extents) -> Traffic:
-    words = {
-        Channel.IN: e["src"],
-        Channel.WEIGHTS: _adds_to(c) * e["dst"],
-        Channel.WEIGHTS_OUT: e["dst"],
-    }
-    return Traffic(words, _lanes(e["src"], design))
+    stores = _old_sums(c, e["dst"]) | {Channel.OUT: e["dst"]}
+    return Traffic({Channel.IN: e["src"]}, stores, _lanes(e["src"], design))
 
 
 def _loss(c: Command, design: Design, e: Extents) -> Traffic:
-    words = {
-        Channel.IN: e["src"],
-        Channel.EXTRA: e["aux"],
-        Channel.WEIGHTS: e["weights"],
-        Channel.OUT: e["dst"] + e["extra"],
-    }
+    loads = {Channel.IN: e["src"], Channel.WEIGHTS: e["aux"] + e["weights"]}
     classes = bias_words(c.m, design.t)
-    return Traffic(words, c.images * (SOFTMAX_PASSES * classes + SOFTMAX_CYCLES))
+    work = c.images * (SOFTMAX_PASSES * classes + SOFTMAX_CYCLES)
+    return Traffic(loads, {Channel.OUT: e["dst"] + e["extra"]}, work)
 
 
 def _norm(c: Command, design: Design, e: Extents) -> Traffic:
-    words = {Channel.IN: e["src"], Channel.WEIGHTS_OUT: e["dst"]}
-    return Traffic(words, _lanes(e["src"], design))
+    return Traffic({Channel.IN: e["src"]}, {Channel.OUT: e["dst"]}, _lanes(e["src"], design))
 
 
 def _update(c: Command, design: Design, e: Extents) -> Traffic:
-    """g, w and v come in, w and v go out; Adam has a second moment beside v."""
-    moments = 2 if c.flags & Flag.ADAM else 1
-    words = {
+    """g, w and v come in on three ports, w and v go out on one. Adam has a second moment beside v,
+    and its roots and divisions take one word a cycle."""
+    adam = bool(c.flags & Flag.ADAM)
+    moments = 2 if adam else 1
+    loads = {
         Channel.IN: e["src"],
         Channel.WEIGHTS: e["dst"] + e["weights"] + e["aux"],
-        Channel.EXTRA: moments * c.count,
-        Channel.OUT: e["dst"],
-        Channel.WEIGHTS_OUT: moments * c.count,
+        Channel.JOINED: moments * c.count,
     }
-    return Traffic(words, moments * _lanes(e["dst"], design))
+    work = c.count if adam else _lanes(c.count, design)
+    return Traffic(loads, {Channel.OUT: e["dst"] + moments * c.count}, work)
 
 
 def _copy(c: Command, design: Design, e: Extents) -> Traffic:
-    words = {Channel.IN: e["src"], Channel.OUT: e["dst"]}
-    return Traffic(words, _lanes(e["dst"], design))
+    return Traffic({Channel.IN: e["src"]}, {Channel.OUT: e["dst"]}, _lanes(e["dst"], design))
 
 
 _FORMULAS: dict[Op, Callable[[Command, Design, Extents], Traffic]] = {
@@ -190,6 +183,6 @@ _FORMULAS: dict[Op, Callable[[Command, Design, Extents], Traffic]] = {
     Op.UPDATE: _update,
     Op.COPY: _copy,
     **dict.fromkeys((Op.POOL_FP, Op.POOL_BP, Op.AVG_FP, Op.AVG_BP), _window),
-    **dict.fromkeys((Op.BN_FP, Op.BN_BP, Op.ADD_FP, Op.PASS_BP), _two_maps),
-    **dict.fromkeys((Op.CONCAT_FP, Op.CONCAT_BP, Op.DROP_FP, Op.DROP_BP), _two_maps),
+    **dict.fromkeys((Op.BN_FP, Op.BN_BP, Op.ADD_FP, Op.PASS_BP), _maps),
+    **dict.fromkeys((Op.CONCAT_FP, Op.CONCAT_BP, Op.DROP_FP, Op.DROP_BP), _maps),
 }

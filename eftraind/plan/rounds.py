@@ -77,9 +77,5 @@ def round_cycles(machine: Machine, one: Round) -> tuple[float, str]:
     alone = [machine.ends([stream])[0] for stream in streams]
     for stream, end, unshared in zip(streams, machine.ends(streams), alone, strict=True):
         if end > longest:
-            longest, cause = end, "dram" if end > 1.1 * unshared else _name(stream.channel)
+            longest, cause = end, "dram" if end > 1.1 * unshared else stream.channel.value
     return longest, cause
-
-
-def _name(channel: Channel) -> str:
-    return "weights" if channel is Channel.WEIGHTS_OUT else channel.value

@@ -2,8 +2,8 @@
 
 It walks every loop of a command one pass at a time, cuts each transfer into bursts, and lets the
 bursts queue for the DRAM first come, first served. It shares with the cost model the command, the
-tile, the design, the board, and which operand of a streaming command takes which channel
-(`map_cost.traffic`); it shares no timing, and counts rows, taps and words on its own.
+tiling, the design, the board, and which operand of a streaming command takes which channel in how
+many blocks (`map_cost`); it shares no timing, and counts rows, taps and words on its own.
 """
 
 import heapq
@@ -23,7 +23,7 @@ from eftraind.plan.machine import (
     Channel,
     channel_words,
 )
-from eftraind.plan.outcome import Tile
+from eftraind.plan.tiling import Tiling
 
 Pieces = dict[Channel, list[int]]
 """Contiguous pieces, in words, that each channel moves."""
@@ -179,7 +179,7 @@ class Kernel:
         if computing:
             self._together(computing.cycles, {}, finished)
             self._together(0, {}, computing.stores)
-        self._together(0, {}, {Channel.WEIGHTS_OUT: [STATUS_WORDS]})
+        self._together(0, {}, {Channel.OUT: [STATUS_WORDS]})
         return self._events.now
 
     def _together(self, cycles: int, loads: Pieces, stores: Pieces) -> None:
@@ -204,30 +204,28 @@ class Kernel:
                     self._ports[channel].burst(min(longest, piece - first))
 
 
-def simulate(c: Command, tile: Tile | None, design: Design, board: Board) -> tuple[float, int]:
-    """Cycles of a command and the words it moved; `tile` for convolutions only."""
+def simulate(c: Command, tiling: Tiling | None, design: Design, board: Board) -> tuple[float, int]:
+    """Cycles of a command and the words it moved; `tiling` for convolutions only."""
     kernel = Kernel(design, board)
-    if c.op in (Op.CONV_FP, Op.CONV_BP, Op.CONV_WU):
-        assert tile is not None
-        passes = _conv_passes(c, tile, design)
-    else:
+    if tiling is None:
         passes = _stream_passes(c, design)
+    elif c.op is Op.CONV_WU:
+        passes = _gradient_passes(c, tiling, design)
+    else:
+        passes = _map_passes(c, tiling, design)
     cycles = kernel.run(passes)
     return cycles, kernel.words_moved - COMMAND_WORDS - STATUS_WORDS
 
 
 def _stream_passes(c: Command, design: Design) -> Iterator[Pass]:
     moved = map_cost.traffic(c, design)
-    room_in, room_out = design.ifm_depth * design.array_n, design.ofm_depth * design.array_m
-    number = 1
-    for channel, words in moved.words.items():
-        number = max(number, -(-words // (room_out if channel.writes else room_in)))
+    number = map_cost.blocks(moved, design)
     for index in range(number):
         one = Pass(cycles=_share(moved.work, index, number) + design.pipeline_cycles)
-        for channel, words in moved.words.items():
-            part = _share(words, index, number)
-            if part:
-                (one.stores if channel.writes else one.loads)[channel] = [part]
+        for channel, words in moved.loads.items():
+            one.loads[channel] = [_share(words, index, number)]
+        for channel, words in moved.stores.items():
+            one.stores[channel] = [_share(words, index, number)]
         yield one
 
 
@@ -235,67 +233,102 @@ def _share(whole: int, index: int, number: int) -> int:
     return whole * (index + 1) // number - whole * index // number
 
 
-def _chunks(channels: int, lanes: int, t: int) -> list[int]:
-    """T-lane tiles of each array-wide step over the channels."""
-    left = -(-channels // t)
-    steps = []
-    while left > 0:
-        steps.append(min(left, lanes // t))
-        left -= lanes // t
-    return steps
+def _chunks(whole: int, part: int) -> list[int]:
+    return [min(part, whole - start) for start in range(0, whole, part)]
 
 
-def _conv_passes(c: Command, tile: Tile, design: Design) -> Iterator[Pass]:
-    """The loops of a convolution, written out."""
-    t, depthwise = design.t, c.groups > 1
-    backwards, gradient = c.op is Op.CONV_BP, c.op is Op.CONV_WU
-    outs, ins = (c.n, c.m) if backwards else (c.m, c.n)
-    rows, cols = (c.rows_in, c.cols_in) if backwards else (c.rows_out, c.cols_out)
-    lanes = t if backwards or c.lanes >= t else c.lanes
-    m_steps = _chunks(outs, design.array_m, t)
-    n_steps = [1] if depthwise else _chunks(ins, design.array_n, t)
-    if tile.m_on:
-        per_group = tile.m_on // design.array_m
-    else:
-        per_group = len(m_steps)
-    reads = sum(bool(c.flags & flag) for flag in (Flag.MASK, Flag.ACCUMULATE)) if backwards else 0
-    for group in range(0, len(m_steps), per_group):
-        for image in range(c.images):
-            for row in range(0, rows, tile.tr):
-                height = min(tile.tr, rows - row)
-                first = image == 0 and row == 0
-                last = image == c.images - 1 and row + height == rows
-                loaded = _rows_needed(c, row, height)
-                busy = _array_cycles(c, row, height, design, last)
-                for m in m_steps[group : group + per_group]:
-                    out = [height * cols * t] * m
-                    for step, n in enumerate(n_steps):
+@dataclass(frozen=True)
+class _Nest:
+    """The bounds of a convolution's loops."""
+
+    m: list[int]
+    n: list[int]
+    """T-lane tiles of each array-wide step."""
+    images: list[int]
+    rows: list[tuple[int, int]]
+    """First row and height of each row tile."""
+    cols: int
+    source_cols: int
+    lanes: int
+
+    @classmethod
+    def of(cls, c: Command, tiling: Tiling, design: Design) -> "_Nest":
+        t, backwards = design.t, c.op is Op.CONV_BP
+        outs, ins = (c.n, c.m) if backwards else (c.m, c.n)
+        height, cols = (c.rows_in, c.cols_in) if backwards else (c.rows_out, c.cols_out)
+        if backwards:
+            source_cols = c.cols_out
+        else:
+            reach = (c.cols_out - 1) * c.stride_cols + c.kernel_cols - c.pad_left
+            source_cols = min(c.cols_in, reach)
+        rows = [
+            (first, min(tiling.rows, height - first)) for first in range(0, height, tiling.rows)
+        ]
+        return cls(
+            m=_chunks(-(-outs // t), design.array_m // t),
+            n=[1] if c.groups > 1 else _chunks(-(-ins // t), design.array_n // t),
+            images=_chunks(c.images, tiling.images),
+            rows=rows,
+            cols=cols,
+            source_cols=source_cols,
+            lanes=t if backwards or c.lanes >= t else c.lanes,
+        )
+
+
+def _map_passes(c: Command, tiling: Tiling, design: Design) -> Iterator[Pass]:
+    """FP and BP, written out."""
+    loop = _Nest.of(c, tiling, design)
+    reads = sum(bool(c.flags & flag) for flag in (Flag.MASK, Flag.ACCUMULATE))
+    for group in range(0, len(loop.m), tiling.group):
+        visit = 0
+        for images in loop.images:
+            for row, height in loop.rows:
+                loaded = images * _rows_needed(c, row, height) * loop.source_cols
+                busy = _sweep_cycles(c, images, row, height, design)
+                fresh = not tiling.stays or visit < tiling.rounds
+                for m in loop.m[group : group + tiling.group]:
+                    out = [images * height * loop.cols * design.t] * m
+                    for step, n in enumerate(loop.n):
+                        source = m if c.groups > 1 else n
                         one = Pass(cycles=busy)
-                        source = m if depthwise else n
-                        map_cols = c.cols_out if backwards else c.cols_in
-                        one.loads[Channel.IN] = [loaded * map_cols * lanes] * source
-                        weights = _weight_pieces(c, m, n, lanes, t, depthwise)
-                        if gradient:
-                            if step == 0:
-                                one.loads[Channel.EXTRA] = list(out)
-                            if first and c.flags & Flag.ACCUMULATE:
-                                one.loads[Channel.WEIGHTS] = list(weights)
-                            if last:
-                                one.stores[Channel.WEIGHTS_OUT] = list(weights)
-                        else:
-                            if first or not tile.m_on:
-                                one.loads[Channel.WEIGHTS] = list(weights)
-                            if step == len(n_steps) - 1:
-                                one.stores[Channel.OUT] = list(out)
-                                if reads:
-                                    one.stores[Channel.EXTRA] = out * reads
+                        one.loads[Channel.IN] = [loaded * loop.lanes] * source
+                        if fresh:
+                            one.loads[Channel.WEIGHTS] = _weight_pieces(c, m, n, loop.lanes, design)
+                        if step == len(loop.n) - 1:
+                            if reads and c.op is Op.CONV_BP:
+                                one.stores[Channel.JOINED] = out * reads
+                            one.stores[Channel.OUT] = out
                         yield one
+                visit += 1
 
 
-def _weight_pieces(c: Command, m: int, n: int, lanes: int, t: int, depthwise: bool) -> list[int]:
+def _gradient_passes(c: Command, tiling: Tiling, design: Design) -> Iterator[Pass]:
+    """WU, written out."""
+    loop = _Nest.of(c, tiling, design)
+    for m in loop.m:
+        for step, n in enumerate(loop.n):
+            for number, images in enumerate(loop.images):
+                for row, height in loop.rows:
+                    last = number == len(loop.images) - 1 and row == loop.rows[-1][0]
+                    loaded = images * _rows_needed(c, row, height) * loop.source_cols
+                    one = Pass(cycles=_outer_cycles(c, images * height, step == 0, last, design))
+                    source = m if c.groups > 1 else n
+                    one.loads[Channel.IN] = [loaded * loop.lanes] * source
+                    one.loads[Channel.WEIGHTS] = [images * height * loop.cols * design.t] * m
+                    if last:
+                        pieces = _weight_pieces(c, m, n, loop.lanes, design)
+                        if c.flags & Flag.ACCUMULATE:
+                            one.stores[Channel.JOINED] = pieces
+                        one.stores[Channel.OUT] = pieces
+                    yield one
+
+
+def _weight_pieces(c: Command, m: int, n: int, lanes: int, design: Design) -> list[int]:
     """One piece for each square tile: neighbours in one direction only lie side by side."""
     taps = c.kernel_rows * c.kernel_cols
-    return [taps * t] * m if depthwise else [taps * lanes * t] * (m * n)
+    if c.groups > 1:
+        return [taps * design.t] * m
+    return [taps * lanes * design.t] * (m * n)
 
 
 def _rows_needed(c: Command, row: int, height: int) -> int:
@@ -314,37 +347,42 @@ def _rows_needed(c: Command, row: int, height: int) -> int:
     return max(needed) - min(needed) + 1 if needed else 0
 
 
-def _array_cycles(c: Command, row: int, height: int, design: Design, last: bool) -> int:
-    """Tap by tap, line by line; a word of partial sums must not be met again too soon."""
-    fold = 1
-    if c.op is not Op.CONV_BP and c.lanes < design.t:
-        fold = max(1, min(c.kernel_cols, design.array_n // c.lanes))
-    if c.op is Op.CONV_BP:
-        steps_r, steps_c, cols = c.stride_rows, c.stride_cols, c.cols_in
-    else:
-        steps_r, steps_c, cols = 1, 1, c.cols_out
-    cycles = 0
-    for phase_r in range(steps_r):
-        lines = sum((line + c.pad_top) % steps_r == phase_r for line in range(row, row + height))
-        taps_r = sum(tap % steps_r == phase_r for tap in range(c.kernel_rows))
-        for phase_c in range(steps_c):
-            wide = sum((col + c.pad_left) % steps_c == phase_c for col in range(cols))
-            taps_c = sum(tap % steps_c == phase_c for tap in range(c.kernel_cols))
-            pixels = lines * math.ceil(wide / design.pixels)
-            if pixels == 0:
-                continue
-            if c.op is not Op.CONV_WU:
-                pixels = max(pixels, design.accumulate_cycles)
-            cycles += pixels * taps_r * math.ceil(taps_c / fold)
-    if c.op is Op.CONV_WU and last:
-        words = c.kernel_rows * math.ceil(c.kernel_cols / fold)
-        copies = 1
-        pixels = min(tile_pixels(c, height, design), design.accumulate_cycles)
-        while copies * words < design.accumulate_cycles and copies < pixels:
-            copies += 1
-        cycles += (copies - 1) * words
+def _fold(c: Command, design: Design) -> int:
+    if c.op is Op.CONV_BP or c.lanes >= design.t:
+        return 1
+    return max(1, min(c.kernel_cols, design.array_n // c.lanes))
+
+
+def _sweep_cycles(c: Command, images: int, row: int, height: int, design: Design) -> int:
+    """Every tap sweeps over the pixels it meets; no sum is met again before it is written."""
+    forward = c.op is Op.CONV_FP
+    strides = (1, 1) if forward else (c.stride_rows, c.stride_cols)
+    cols = c.cols_out if forward else c.cols_in
+    fold, cycles, empty = _fold(c, design), 0, False
+    for tap_row in range(c.kernel_rows):
+        for tap_col in range(0, c.kernel_cols, fold):
+            lines = sum(
+                (line + c.pad_top - tap_row) % strides[0] == 0 for line in range(row, row + height)
+            )
+            wide = sum((col + c.pad_left - tap_col) % strides[1] == 0 for col in range(cols))
+            sweep = images * lines * math.ceil(wide / design.pixels)
+            cycles += max(sweep, design.revisit)
+    empty = c.kernel_rows < strides[0] or c.kernel_cols < strides[1]
+    if empty:
+        cycles += images * height * math.ceil(cols / design.pixels)
     return cycles + design.pipeline_cycles
 
 
-def tile_pixels(c: Command, height: int, design: Design) -> int:
-    return height * math.ceil(c.cols_out / design.pixels)
+def _outer_cycles(c: Command, lines: int, with_bias: bool, last: bool, design: Design) -> int:
+    taps = c.kernel_rows * math.ceil(c.kernel_cols / _fold(c, design))
+    if with_bias and c.flags & Flag.BIAS:
+        taps += 1
+    partials = 1
+    while partials * taps < design.revisit:
+        partials *= 2
+    groups = math.ceil(lines * math.ceil(c.cols_out / design.pixels) / partials)
+    cycles = groups * partials * taps
+    while last and partials > 1:
+        partials //= 2
+        cycles += 2 * partials * taps
+    return cycles + design.pipeline_cycles

@@ -31,13 +31,12 @@ def designs(draw: st.DrawFn) -> tuple[Design, Board]:
         fmul="fulldsp",
         fadd_tree=draw(st.sampled_from(("fulldsp", "fabric"))),
         fadd_acc="fabric",
-        ifm_depth=draw(st.sampled_from((512, 1024, 2048))),
-        ofm_depth=draw(st.sampled_from((512, 1024, 2048))),
-        weight_depth=draw(st.sampled_from((256, 512, 1024))),
-        in_words=port * wide,
+        feature_depth=draw(st.sampled_from((512, 1024, 2048))),
+        output_depth=draw(st.sampled_from((512, 1024, 2048))),
+        weight_tiles=draw(st.sampled_from((64, 256, 512))),
+        feature_words=port * wide,
         weight_words=port * wide,
-        extra_words=port * wide,
-        out_words=port * wide,
+        result_words=port * wide,
     )
     return design, board
 
@@ -58,7 +57,7 @@ def convolutions(draw: st.DrawFn, t: int) -> Command:
     if op is Op.CONV_BP:
         flags |= draw(st.sampled_from((Flag.NONE, Flag.MASK, Flag.MASK | Flag.ACCUMULATE)))
     if op is Op.CONV_WU:
-        flags |= draw(st.sampled_from((Flag.NONE, Flag.ACCUMULATE)))
+        flags |= draw(st.sampled_from((Flag.NONE, Flag.ACCUMULATE, Flag.BIAS)))
     return Command(
         op, flags, images=draw(st.integers(1, 4)), m=n if depthwise else m, n=n, rows_in=rows,
         cols_in=cols, rows_out=(rows + 2 * pad - kernel[0]) // stride + 1,
@@ -87,7 +86,7 @@ def streams(draw: st.DrawFn, t: int) -> Command:
 
 def assert_close(c: Command, design: Design, board: Board) -> None:
     modelled = Coster(design, Machine.of(design, board)).command(c)
-    cycles, words = simulate(c, modelled.tile, design, board)
+    cycles, words = simulate(c, modelled.tiling, design, board)
     assert modelled.read_bytes + modelled.written_bytes == 4 * words
     assert abs(modelled.cycles / cycles - 1) < TOLERANCE, (modelled, cycles)
 
