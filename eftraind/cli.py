@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from eftraind import config as configuration
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     _with_config(add("check-config", "read a configuration file and say what is wrong", _check))
     reference = add("reference", "print a reference page", _reference)
     reference.add_argument("page", choices=("config", "metrics", "defaults", "reproduction"))
+    reference.add_argument("--plot", type=Path, metavar="OUT", help="picture of reproduction")
     _add_onnx(
         add("import", "make a network and weights of an ONNX model", _import),
         add("export", "write weights into an ONNX model", _export),
@@ -256,13 +258,15 @@ def _check(given: argparse.Namespace) -> int:
 
 
 def _reference(given: argparse.Namespace) -> int:
+    if given.plot is not None and given.page != "reproduction":
+        raise ConfigError(f"page {given.page} has no picture", remedy="leave --plot out")
     if given.page == "metrics":
         from eftraind import metrics
 
         text = metrics.reference_table()
     elif given.page == "reproduction":
-        page: Any = import_module("eftraind.planner.page")
-        text = page.text()
+        planner: Any = import_module("eftraind.planner.main")
+        text = planner.reproduction(given.plot)
     else:
         pages = {"config": configuration.reference_table, "defaults": configuration.default_yaml}
         text = pages[given.page]()

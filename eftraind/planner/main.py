@@ -13,7 +13,7 @@ from eftraind.errors import ConfigError
 from eftraind.fsio import storage_errors
 from eftraind.plan import energy as energies
 from eftraind.planner import comparing, kernels, report, source, table
-from eftraind.planner.options import Options, from_arguments
+from eftraind.planner.options import Options, check_picture, from_arguments
 
 
 def run(given: argparse.Namespace) -> int:
@@ -27,7 +27,7 @@ def perform(options: Options, stream: TextIO) -> int:
         return _compare(options, stream)
     kernel = kernels.find(options.kernel)
     board = boards.load(options.board)
-    draw = _picture() if options.plot is not None else None
+    draw = drawing("picture") if options.plot is not None else None
     graph = source.load(options.network)
     schedule = kernel.plan(graph, board, options.batch, options.objective)
     energy = energies.of_schedule(schedule, board.family, options.steps)
@@ -57,9 +57,20 @@ def _compare(options: Options, stream: TextIO) -> int:
     return 0
 
 
-def _picture() -> Callable[..., None]:
+def reproduction(plot: Path | None) -> str:
+    """The page of the paper's figures; with `plot`, its picture is written, too."""
+    page: Any = import_module("eftraind.planner.page")
+    if plot is not None:
+        check_picture(plot)
+        drawing("reproduction_picture")(plot)
+    text: str = page.text()
+    return text
+
+
+def drawing(module: str) -> Callable[..., None]:
+    """The `draw` of a module that needs matplotlib. Raises ConfigError if that is missing."""
     try:
-        picture: Any = import_module("eftraind.planner.picture")
+        picture: Any = import_module(f"eftraind.planner.{module}")
     except ImportError as error:
         raise ConfigError(
             f"--plot needs matplotlib: {error}", remedy="pip install 'eftraind[demo]'"

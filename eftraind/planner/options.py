@@ -1,6 +1,7 @@
 """What a user may ask of `eftraind plan`: the flags, their defaults and their checks."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,13 +69,26 @@ def _check(options: Options) -> None:
         "--plot shows one plan, not a comparison": options.plot is None or alone,
         "--batch must be from 1 to 65536": 1 <= options.batch <= 65536,
         "--steps must be at least 1": options.steps >= 1,
-        f"--plot must end in {', '.join(PICTURES)}": options.plot is None
-        or options.plot.suffix.lower() in PICTURES,
     }
-    for flag in ("json", "plot"):
-        path: Path | None = getattr(options, flag)
-        exists = path is None or path.resolve().parent.is_dir()
-        conditions[f"the directory of --{flag} must exist"] = exists
+    _demand(conditions)
+    if options.json is not None:
+        check_directory("json", options.json)
+    if options.plot is not None:
+        check_picture(options.plot)
+
+
+def check_picture(path: Path) -> None:
+    """Raise ConfigError for a picture that cannot be written."""
+    endings = ", ".join(PICTURES)
+    _demand({f"--plot must end in {endings}": path.suffix.lower() in PICTURES})
+    check_directory("plot", path)
+
+
+def check_directory(flag: str, path: Path) -> None:
+    _demand({f"the directory of --{flag} must exist": path.resolve().parent.is_dir()})
+
+
+def _demand(conditions: Mapping[str, bool]) -> None:
     for condition, holds in conditions.items():
         if not holds:
-            raise ConfigError(condition, remedy="change it; eftraind plan --help lists all flags")
+            raise ConfigError(condition, remedy="change it; --help lists all flags")

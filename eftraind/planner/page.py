@@ -23,14 +23,15 @@ def text() -> str:
 def _equations() -> Iterator[str]:
     yield "# The paper's figures, reproduced"
     yield _prose(
-        "Written by `eftraind reference reproduction`; a test holds it to the code.",
-        '**Everything in a column "model" is calculated; nothing here was run on a board by',
-        'us.** "Printed" is what the EF-Train paper (TODAES 2022) or its authors\' scheduling',
-        "script says. The model is `eftraind.plan.ef_train`: the paper's equations 15-32 and",
-        "its Algorithm 1 for convolutions, and additions of ours for what the paper leaves",
-        f"out. A row may be {100 * OF_MODEL:.0f} % off what the paper calculates and",
-        f"{100 * OF_MEASUREMENT:.0f} % off what it measured end to end.",
+        "Written by `eftraind reference reproduction --plot docs/reproduction.svg`; a test",
+        'holds it to the code. **Everything in a column "model" is calculated; nothing here',
+        'was run on a board by us.** "Printed" is what the EF-Train paper (TODAES 2022) or its',
+        "authors' scheduling script says. The model is `eftraind.plan.ef_train`: the paper's",
+        "equations 15-32 and its Algorithm 1 for convolutions, and additions of ours for what",
+        f"the paper leaves out. A row may be {100 * OF_MODEL:.0f} % off what the paper",
+        f"calculates and {100 * OF_MEASUREMENT:.0f} % off what it measured end to end.",
     )
+    yield "![printed and modelled throughput of six builds](reproduction.svg)"
     yield "## The paper's model"
     yield tables.rows([*reproduction.table6_rows(), *reproduction.script_rows()])
     yield _prose(

@@ -31,12 +31,7 @@ def draw(path: Path, schedule: Schedule, board: Board) -> None:
     height = max(4.6, 1.9 + BAR_INCHES * min(len(names), MOST_BARS))
     # With a salt and without a date the same plan gives the same SVG bytes.
     with matplotlib.rc_context(
-        {
-            "svg.hashsalt": "eftraind",
-            "svg.fonttype": "none",
-            "font.size": 9.5,
-            "axes.edgecolor": INK,
-        }
+        {"svg.hashsalt": "eftraind", "svg.fonttype": "none", "font.size": 9.5}
     ):
         figure = Figure(figsize=(11.5, height), dpi=150, layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.0, 1.15))

@@ -130,6 +130,17 @@ def test_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert word in text
 
 
+def test_the_picture_of_the_reproduction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "all.svg"
+    ask(capsys, "reference", "reproduction", "--plot", str(path))
+    text = path.read_text(encoding="utf-8")
+    assert "VGG-16 with BN" in text and "modelled" in text
+    assert "no picture" in ask(capsys, "reference", "config", "--plot", str(path), status=78)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
