@@ -24,7 +24,7 @@ Loops = list[Runs[Any]]
 
 def cost(c: Command, tiling: Tiling, design: Design, machine: Machine) -> Total:
     """Cycles, words and what holds the command up."""
-    walk = _Gradient(c, tiling, design) if c.op is Op.CONV_WU else _Map(c, tiling, design)
+    walk = _walk(c, tiling, design)
     total = Total()
     total.command(machine)
     first, final = walk.ends()
@@ -33,11 +33,24 @@ def cost(c: Command, tiling: Tiling, design: Design, machine: Machine) -> Total:
     for times, turn, before, after in walk.passes():
         load = walk.loads(after) if after else ()
         store = walk.stores(before) if before else ()
-        rounds[Round(walk.compute(turn), load, store)] += times
+        compute = walk.iterations(turn) + design.pipeline_cycles
+        rounds[Round(compute, load, store)] += times
     for one, times in rounds.items():
         total.add(machine, one, times)
     total.alone(machine, Round(0, store=walk.stores(final)))
     return total
+
+
+def iterations(c: Command, tiling: Tiling, design: Design) -> tuple[int, int]:
+    """(iterations of the array, passes): what the kernel itself counts and reports."""
+    walk = _walk(c, tiling, design)
+    turns = [(times, walk.iterations(turn)) for times, turn, _, _ in walk.passes()]
+    return sum(times * one for times, one in turns), sum(times for times, _ in turns)
+
+
+def _walk(c: Command, tiling: Tiling, design: Design) -> "_Map | _Gradient":
+    kind = _Gradient if c.op is Op.CONV_WU else _Map
+    return kind(c, tiling, design)
 
 
 class _Walk:
@@ -139,15 +152,19 @@ class _Map(_Walk):
             return ((Channel.JOINED, reads * out), (Channel.OUT, out))
         return ((Channel.OUT, out),)
 
-    def compute(self, turn: Any) -> int:
+    def iterations(self, turn: Any) -> int:
+        """The first input step also clears output pixels that no tap of their phase meets."""
         visit = turn[0].value, turn[1].value
         if visit not in self.computing:
             self.computing[visit] = self._sweeps(*visit)
-        return self.computing[visit]
+        shape, cycles = self.shape, self.computing[visit]
+        if turn[3].place == 0 and (0 in shape.row_taps() or 0 in shape.col_taps()):
+            cycles += visit[0] * visit[1].rows * -(-shape.out_cols // self.design.pixels)
+        return cycles
 
     def _sweeps(self, images: int, row: RowTile) -> int:
         """Tap by tap over the tile's pixels; a sum is met again only after `revisit` cycles, so
-        short sweeps are padded. Output pixels that no tap of their phase meets are cleared."""
+        short sweeps are padded."""
         shape, design = self.shape, self.design
         fold, cycles = shape.fold(design), 0
         for rows, row_taps in zip(row.by_phase, shape.row_taps(), strict=True):
@@ -155,9 +172,7 @@ class _Map(_Walk):
                 pixels = images * rows * -(-cols // design.pixels)
                 taps = row_taps * -(-col_taps // fold)
                 cycles += taps * max(pixels, design.revisit)
-        if 0 in shape.row_taps() or 0 in shape.col_taps():
-            cycles += images * row.rows * -(-shape.out_cols // design.pixels)
-        return cycles + design.pipeline_cycles
+        return cycles
 
 
 class _Gradient(_Walk):
@@ -191,7 +206,7 @@ class _Gradient(_Walk):
             return ((Channel.JOINED, words), (Channel.OUT, words))
         return ((Channel.OUT, words),)
 
-    def compute(self, turn: Any) -> int:
+    def iterations(self, turn: Any) -> int:
         """Pixels are taken a few at a time, each group tap by tap, into partial sums, which the
         last visit adds up pairwise. The bias is one more tap of the first input step."""
         shape, design = self.shape, self.design
@@ -202,7 +217,7 @@ class _Gradient(_Walk):
         pixels: int = image.value * row.value.rows * -(-shape.out_cols // design.pixels)
         cycles = -(-pixels // partials) * partials * taps
         folding = 2 * taps * (partials - 1) if _last_visit(image, row) else 0
-        return cycles + folding + design.pipeline_cycles
+        return cycles + folding
 
 
 def _last_visit(image: Turn, row: Turn) -> bool:
