@@ -52,6 +52,7 @@ class _Walk:
         self.rows = turns(list(row_tiles(shape, tiling.rows)))
         self.in_steps = [(1, 1)] if shape.depthwise else self._steps(shape.in_channels, False)
         self.out_steps = self._steps(shape.out_channels, True)
+        self.computing: dict[tuple[int, RowTile], int] = {}
         self._lanes = design.t if shape.backwards else min(shape.lanes, design.t)
         self._cols = in_cols(shape)
 
@@ -139,18 +140,23 @@ class _Map(_Walk):
         return ((Channel.OUT, out),)
 
     def compute(self, turn: Any) -> int:
+        visit = turn[0].value, turn[1].value
+        if visit not in self.computing:
+            self.computing[visit] = self._sweeps(*visit)
+        return self.computing[visit]
+
+    def _sweeps(self, images: int, row: RowTile) -> int:
         """Tap by tap over the tile's pixels; a sum is met again only after `revisit` cycles, so
         short sweeps are padded. Output pixels that no tap of their phase meets are cleared."""
         shape, design = self.shape, self.design
-        image, row = turn[0], turn[1]
         fold, cycles = shape.fold(design), 0
-        for rows, row_taps in zip(row.value.by_phase, shape.row_taps(), strict=True):
+        for rows, row_taps in zip(row.by_phase, shape.row_taps(), strict=True):
             for cols, col_taps in zip(shape.cols_by_phase(), shape.col_taps(), strict=True):
-                pixels = image.value * rows * -(-cols // design.pixels)
+                pixels = images * rows * -(-cols // design.pixels)
                 taps = row_taps * -(-col_taps // fold)
                 cycles += taps * max(pixels, design.revisit)
         if 0 in shape.row_taps() or 0 in shape.col_taps():
-            cycles += image.value * row.value.rows * -(-shape.out_cols // design.pixels)
+            cycles += images * row.rows * -(-shape.out_cols // design.pixels)
         return cycles + design.pipeline_cycles
 
 

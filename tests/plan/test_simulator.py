@@ -91,7 +91,7 @@ def assert_close(c: Command, design: Design, board: Board) -> None:
     assert abs(modelled.cycles / cycles - 1) < TOLERANCE, (modelled, cycles)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_convolutions(data: st.DataObject) -> None:
     design, board = data.draw(designs())

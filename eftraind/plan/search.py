@@ -1,0 +1,303 @@
+"""The planner for our kernel: a design for a board and a network, and the schedule it gives.
+
+Searches T, the array's shape, its operators, buffers, port widths and clock under a budget of the
+board's resources. Shapes are tried in the order of what they could reach at best, which ends the
+search early; nothing is random, so the same question has the same answer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+from eftraind.errors import ConfigError
+from eftraind.graph import Graph
+from eftraind.isa import Program, Slot
+from eftraind.plan import energy, lower, operators
+from eftraind.plan.board import Board
+from eftraind.plan.cost import CONVOLUTIONS, Coster
+from eftraind.plan.design import Design, resources
+from eftraind.plan.lower import Plan
+from eftraind.plan.machine import Machine
+from eftraind.plan.memory import WEIGHT_SLOTS, mb
+from eftraind.plan.outcome import Resources, Schedule
+from eftraind.plan.shape import ConvShape
+from eftraind.plan.tiles import tiles
+
+KERNEL = "eftraind"
+LANES = (4, 8, 16)
+"""T of the kernel: a power of two, at most 16."""
+PIXELS = (1, 2, 3, 4)
+DEPTHS = (512, 1024, 2048, 4096)
+WEIGHT_TILES = (64, 128, 256, 512)
+PORTS = (1, 2)
+"""Ports that one channel may take."""
+OBJECTIVES = ("throughput", "latency", "energy")
+NO_MORE_THAN = 1.01
+"""A shape that could at best be this much faster is not worth trying."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Shares of a board's resources that a design may take."""
+
+    dsp: float = 0.80
+    bram: float = 0.75
+    lut: float = 0.70
+
+    def holds(self, need: Resources, board: Board) -> bool:
+        return not self.excess(need, board)
+
+    def excess(self, need: Resources, board: Board) -> str:
+        """What does not fit, with need and budget; empty if all does."""
+        fabric = board.fabric
+        for name, used, have, share in (
+            ("DSP", need.dsp, fabric.dsp, self.dsp),
+            ("BRAM36", need.bram36, fabric.bram36, self.bram),
+            ("LUT", need.lut or 0, fabric.lut, self.lut),
+        ):
+            if used > have * share:
+                return f"{used} {name}, the budget is {int(have * share)} ({share:.0%} of {have})"
+        return ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A design and what it makes of a network."""
+
+    design: Design
+    schedule: Schedule
+
+
+def plan(
+    graph: Graph,
+    board: Board,
+    batch: int,
+    objective: str = "throughput",
+    budget: Budget | None = None,
+) -> Found:
+    """The best design for a training step of `batch` images.
+
+    throughput: least time for the step; latency: least time for a step of one image; energy: least
+    modelled joules for the step. Raises ConfigError, with need and budget, if nothing fits.
+    """
+    if objective not in OBJECTIVES:
+        raise ConfigError(f"no objective {objective!r}", remedy=f"one of: {', '.join(OBJECTIVES)}")
+    search = _Search(graph, board, batch, objective, budget or Budget())
+    return search.run()
+
+
+def schedule(graph: Graph, board: Board, batch: int, design: Design) -> Schedule:
+    """A training step of `batch` images on a given design."""
+    program = training_program(graph, board, batch, design.t)
+    return costed(graph, board, batch, design, program)
+
+
+def training_program(graph: Graph, board: Board, batch: int, t: int) -> Program:
+    """The step compiled with as many images at a time as the board's memory holds.
+
+    Raises ConfigError with need and budget if not even one fits.
+    """
+    chunk = batch
+    while True:
+        program = lower.training(graph, t, Plan(batch, chunk))
+        need = memory_bytes(program)
+        if need <= board.memory.cma_bytes:
+            return program
+        if chunk == 1:
+            raise ConfigError(
+                f"{graph.name} needs {mb(need)} of contiguous memory to train on a batch of "
+                f"{batch}; {board.name} has {mb(board.memory.cma_bytes)}",
+                remedy="a smaller batch, or a larger CMA area (memory.cma_mib)",
+            )
+        chunk = -(-chunk // 2)
+
+
+def memory_bytes(program: Program) -> int:
+    """DRAM that training needs beside serving: every weight bank, and the program's slots."""
+    bank = program.need_words.get(Slot.LEARNER, 0)
+    slots = sum(words for slot, words in program.need_words.items() if slot not in WEIGHT_SLOTS)
+    return 4 * (slots + len(WEIGHT_SLOTS) * bank)
+
+
+def costed(graph: Graph, board: Board, batch: int, design: Design, program: Program) -> Schedule:
+    coster = Coster(design, Machine.of(design, board))
+    return Schedule(
+        kernel=KERNEL,
+        board=board.name,
+        network=graph.name,
+        batch=batch,
+        t=design.t,
+        clock_mhz=design.clock_mhz,
+        resources=resources(design),
+        layers=coster.program(program, tuple(layer.kind for layer in graph.layers)),
+        memory_bytes=memory_bytes(program),
+        macs=design.macs,
+    )
+
+
+class _Search:
+    def __init__(
+        self, graph: Graph, board: Board, batch: int, objective: str, budget: Budget
+    ) -> None:
+        self._graph = graph
+        self._board = board
+        self._batch = 1 if objective == "latency" else batch
+        self._asked = batch
+        self._objective = objective
+        self._budget = budget
+        self._programs: dict[int, Program] = {}
+
+    def run(self) -> Found:
+        best: tuple[float, Design] | None = None
+        failure = ""
+        for bound, design in self._shapes():
+            if best is not None and self._score_bound(bound, design) * NO_MORE_THAN > best[0]:
+                continue
+            try:
+                score = self._score(design)
+            except ConfigError as error:
+                failure = failure or str(error)
+                continue
+            if best is None or score < best[0]:
+                best = score, design
+        if best is None:
+            raise ConfigError(
+                f"no design for {self._graph.name} fits {self._board.name}: "
+                + (failure or self._too_large()),
+                remedy="another board, or a larger budget",
+            )
+        design = self._refined(*best)
+        return Found(design, schedule(self._graph, self._board, self._asked, design))
+
+    def _program(self, t: int) -> Program:
+        if t not in self._programs:
+            program = training_program(self._graph, self._board, self._batch, t)
+            self._programs[t] = program
+        return self._programs[t]
+
+    def _score(self, design: Design) -> float:
+        """Seconds, or joules."""
+        outcome = costed(self._graph, self._board, self._batch, design, self._program(design.t))
+        if self._objective == "energy":
+            return energy.of_schedule(outcome, self._board.family, 1).step_joules
+        return outcome.seconds
+
+    def _score_bound(self, cycles: int, design: Design) -> float:
+        """No design of this shape does better; of joules nothing is known beforehand."""
+        return 0.0 if self._objective == "energy" else cycles / (design.clock_mhz * 1e6)
+
+    def _shapes(self) -> list[tuple[int, Design]]:
+        """(least cycles of the array, design with the buffers and ports tried first)."""
+        clock = max(self._board.clocks.mhz)
+        found = []
+        for t, wide, deep, pixels in product(LANES, (1, 2), (1, 2), PIXELS):
+            design = self._smallest(t, wide * t, deep * t, pixels, clock)
+            if design is None:
+                continue
+            found.append((self._least_cycles(design), self._filled(design)))
+        found.sort(key=lambda item: item[0])
+        return found
+
+    def _smallest(self, t: int, m: int, n: int, pixels: int, clock: float) -> Design | None:
+        """The shape with the operators that leave most of the scarcest resource, or None."""
+        fitting: list[tuple[float, Design]] = []
+        width = self._board.ports.width_bits // 32
+        for fmul, tree, acc in product(operators.FMUL, operators.FADD, operators.FADD):
+            design = Design(
+                t, m, n, pixels, clock, fmul, tree, acc, DEPTHS[0], DEPTHS[0], WEIGHT_TILES[0],
+                width, width, width,
+            )  # fmt: skip
+            need = resources(design)
+            if self._budget.holds(need, self._board):
+                fitting.append((self._fullest(need), design))
+        return min(fitting, key=lambda item: item[0])[1] if fitting else None
+
+    def _fullest(self, need: Resources) -> float:
+        fabric, budget = self._board.fabric, self._budget
+        return max(need.dsp / fabric.dsp / budget.dsp, (need.lut or 0) / fabric.lut / budget.lut)
+
+    def _filled(self, design: Design) -> Design:
+        """The first of the wider ports and deeper buffers that fits, larger ones first."""
+        return next(self._larger(design), design)
+
+    def _larger(self, design: Design) -> Iterator[Design]:
+        width = self._board.ports.width_bits // 32
+        ports = sorted(product(PORTS, PORTS, PORTS), key=lambda share: -sum(share))
+        for feature, weight, result in ports:
+            if feature + weight + result > self._board.ports.count:
+                continue
+            wider = replace(
+                design,
+                feature_words=feature * width,
+                weight_words=weight * width,
+                result_words=result * width,
+            )
+            for depth, taps in product(reversed(DEPTHS), reversed(WEIGHT_TILES)):
+                deeper = replace(wider, feature_depth=depth, output_depth=depth, weight_tiles=taps)
+                if self._budget.holds(resources(deeper), self._board):
+                    yield deeper
+
+    def _refined(self, score: float, design: Design) -> Design:
+        """Other buffers, ports and clocks for the chosen shape: each alone, one after another."""
+        best = score, design
+        for change in (self._ports_of, self._buffers_of, self._clocks_of):
+            for other in change(best[1]):
+                if other == best[1] or not self._budget.holds(resources(other), self._board):
+                    continue
+                try:
+                    better = self._score(other)
+                except ConfigError:
+                    continue
+                if better < best[0]:
+                    best = better, other
+        return best[1]
+
+    def _ports_of(self, design: Design) -> list[Design]:
+        width = self._board.ports.width_bits // 32
+        shares = product(PORTS, PORTS, PORTS)
+        most = min(self._board.ports.count, 3 * max(PORTS))
+        return [
+            replace(design, feature_words=f * width, weight_words=w * width, result_words=r * width)
+            for f, w, r in shares
+            if f + w + r == most
+        ]
+
+    def _buffers_of(self, design: Design) -> list[Design]:
+        """For each depth of the weight buffer the deepest others that fit."""
+        found = []
+        for taps in WEIGHT_TILES:
+            for depth in sorted(DEPTHS, reverse=True):
+                other = replace(design, weight_tiles=taps, feature_depth=depth, output_depth=depth)
+                if self._budget.holds(resources(other), self._board):
+                    found.append(other)
+                    break
+        return found
+
+    def _clocks_of(self, design: Design) -> list[Design]:
+        if self._objective != "energy":
+            return []
+        return [replace(design, clock_mhz=clock) for clock in self._board.clocks.mhz]
+
+    def _least_cycles(self, design: Design) -> int:
+        """What the array alone takes for the convolutions."""
+        cycles = 0
+        for c in self._program(design.t).commands:
+            if c.op not in CONVOLUTIONS:
+                continue
+            shape = ConvShape.of(c)
+            m = -(-tiles(shape.out_channels, design.t) * design.t // design.array_m)
+            n = -(-tiles(shape.in_channels, design.t) * design.t // design.array_n)
+            taps = shape.kernel[0] * -(-shape.kernel[1] // shape.fold(design))
+            area = shape.out_rows * -(-shape.out_cols // design.pixels)
+            if shape.backwards:
+                taps = -(-taps // (shape.stride[0] * shape.stride[1]))
+            cycles += shape.images * m * (1 if shape.depthwise else n) * taps * area
+        return cycles
+
+    def _too_large(self) -> str:
+        width = self._board.ports.width_bits // 32
+        least = Design(
+            LANES[0], LANES[0], LANES[0], 1, 100, "meddsp", "fabric", "fabric", DEPTHS[0],
+            DEPTHS[0], WEIGHT_TILES[0], width, width, width,
+        )  # fmt: skip
+        return f"the smallest takes {self._budget.excess(resources(least), self._board)}"
