@@ -45,7 +45,7 @@ def _entry(
     graph: Graph, board: Board, kernel: Kernel, batch: int, objective: str, steps: int
 ) -> Entry:
     try:
-        schedule = kernel.plan(graph, board, batch, objective)
+        schedule = kernel.plan(graph, board, batch, objective).schedule
     except (ConfigError, GraphError) as error:
         return Entry(board, kernel, None, error.message)
     return Entry(board, kernel, (schedule, energies.of_schedule(schedule, board.family, steps)), "")
@@ -53,7 +53,7 @@ def _entry(
 
 def text(graph: Graph, batch: int, entries: Sequence[Entry]) -> str:
     head = (
-        "board", "kernel", "T", "MACs", "MHz", "DSP", "BRAM36", "ms/image", "GFLOPS", "W",
+        "board", "kernel", "T", "MACs", "MHz", "DSP", "BRAM36", "LUT", "ms/image", "GFLOPS", "W",
         "GFLOPS/W", "J/image",
     )  # fmt: skip
     made = [entry for entry in entries if entry.plan is not None]
@@ -74,6 +74,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
         f"{schedule.clock_mhz:g}",
         f"{schedule.resources.dsp}",
         f"{schedule.resources.bram36}",
+        "-" if schedule.resources.lut is None else f"{schedule.resources.lut}",
         _milliseconds(schedule),
         f"{schedule.gflops:.2f}",
         f"{energy.watts:.2f}",

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from eftraind.errors import ConfigError
 from eftraind.graph import Graph
+from eftraind.plan import build, search
 from eftraind.plan.board import Board
+from eftraind.plan.build import Build
 from eftraind.plan.ef_train import model
 from eftraind.plan.ef_train.model import Target
 from eftraind.plan.outcome import Schedule
@@ -16,7 +18,17 @@ EF_TRAIN_MEMORY_BYTES = 1 << 31
 STREAM_WORDS = {"zynqmp": 4, "zynq7000": 1}
 """128-bit streams on the paper's ZCU102, 32-bit ones on its PYNQ-Z1."""
 
-Plan = Callable[[Graph, Board, int, str], Schedule]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A schedule and, for our kernel, the sizes of the bitstream that would keep it."""
+
+    schedule: Schedule
+    build: Build | None
+
+
+Plan = Callable[[Graph, Board, int, str], Planned]
 
 
 @dataclass(frozen=True)
@@ -29,16 +41,24 @@ class Kernel:
     """(network, board, batch, objective); raises GraphError or ConfigError for what it cannot."""
 
 
-def ef_train(graph: Graph, board: Board, batch: int, objective: str) -> Schedule:
+def ef_train(graph: Graph, board: Board, batch: int, objective: str) -> Planned:
     """The paper's kernel. It has one design a board, so that every objective gives the same."""
     memory = min(board.memory.size_mib << 20, EF_TRAIN_MEMORY_BYTES)
     words = STREAM_WORDS[board.family]
     target = Target(board.name, board.fabric.dsp, board.fabric.bram36, memory, words)
-    return model.plan(graph, target, batch)
+    return Planned(model.plan(graph, target, batch), None)
 
 
+def eftraind(graph: Graph, board: Board, batch: int, objective: str) -> Planned:
+    """Ours, in the design that the search finds."""
+    found = search.plan(graph, board, batch, objective)
+    return Planned(found.schedule, build.describe(found.design, board))
+
+
+DEFAULT = "eftraind"
 KERNELS: Mapping[str, Kernel] = {
     "ef_train": Kernel("ef_train", "the EF-Train paper's", ef_train),
+    "eftraind": Kernel("eftraind", "our", eftraind),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 from eftraind import boards
 from eftraind.errors import ConfigError
 from eftraind.fsio import storage_errors
+from eftraind.plan import build
 from eftraind.plan import energy as energies
 from eftraind.planner import comparing, kernels, report, source, table
 from eftraind.planner.options import Options, check_picture, from_arguments
@@ -29,11 +30,20 @@ def perform(options: Options, stream: TextIO) -> int:
     board = boards.load(options.board)
     draw = drawing("picture") if options.plot is not None else None
     graph = source.load(options.network)
-    schedule = kernel.plan(graph, board, options.batch, options.objective)
+    planned = kernel.plan(graph, board, options.batch, options.objective)
+    schedule = planned.schedule
+    if options.build is not None and planned.build is None:
+        raise ConfigError(
+            f"kernel {kernel.name} has no build description", remedy="take --kernel eftraind"
+        )
     energy = energies.of_schedule(schedule, board.family, options.steps)
     stream.write(table.text(schedule, board, energy, kernel.title) + "\n")
     if options.json is not None:
-        _write(options.json, report.mapping(schedule, board, energy), stream)
+        _write(options.json, report.mapping(schedule, board, energy, planned.build), stream)
+    if options.build is not None and planned.build is not None:
+        with storage_errors("write", options.build):
+            options.build.write_text(build.to_json(planned.build), encoding="utf-8")
+        stream.write(f"build description: {options.build}\n")
     if draw is not None:
         draw(options.plot, schedule, board)
         stream.write(f"picture: {options.plot}\n")

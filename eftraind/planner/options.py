@@ -24,6 +24,7 @@ class Options:
     steps: int
     compare: tuple[str, ...] | None
     """Boards; empty: all that ship. None: no comparison."""
+    build: Path | None
     json: Path | None
     plot: Path | None
 
@@ -35,10 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--board", metavar="BOARD", help="shipped board or YAML file")
     add("--batch", type=int, default=16, help="images a training step (16)")
     add("--objective", choices=OBJECTIVES, default="throughput", help="what to seek (throughput)")
-    add("--kernel", default="ef_train", help="ef_train: the paper's; eftraind: ours (ef_train)")
+    add("--kernel", default="eftraind", help="eftraind: ours; ef_train: the paper's (eftraind)")
     add("--steps", type=int, default=DEFAULT_STEPS, metavar="N",
         help=f"steps of one adaptation, for its energy ({DEFAULT_STEPS})")  # fmt: skip
     add("--compare", nargs="*", metavar="BOARD", help="all kernels on these boards, or on all")
+    add("--build-description", type=Path, metavar="OUT",
+        help="write the sizes of the bitstream, for hls/; kernel eftraind only")  # fmt: skip
     add("--json", type=Path, metavar="OUT", help="write the figures")
     add("--plot", type=Path, metavar="OUT", help="write a picture: .png, .svg or .pdf")
 
@@ -53,6 +56,7 @@ def from_arguments(given: argparse.Namespace) -> Options:
         kernel=given.kernel,
         steps=given.steps,
         compare=None if given.compare is None else tuple(given.compare),
+        build=given.build_description,
         json=given.json,
         plot=given.plot,
     )
@@ -67,12 +71,14 @@ def _check(options: Options) -> None:
         "--board must be given, or --compare": options.board is not None or not alone,
         "--board and --compare exclude each other": options.board is None or alone,
         "--plot shows one plan, not a comparison": options.plot is None or alone,
+        "--build-description is of one plan, not of a comparison": options.build is None or alone,
         "--batch must be from 1 to 65536": 1 <= options.batch <= 65536,
         "--steps must be at least 1": options.steps >= 1,
     }
     _demand(conditions)
-    if options.json is not None:
-        check_directory("json", options.json)
+    for flag, path in (("json", options.json), ("build-description", options.build)):
+        if path is not None:
+            check_directory(flag, path)
     if options.plot is not None:
         check_picture(options.plot)
 

@@ -1,14 +1,18 @@
 """A plan as plain data for `--json`. Units are in the names; every figure is modelled."""
 
+from dataclasses import asdict
 from typing import Any
 
 from eftraind.plan.board import Board
+from eftraind.plan.build import Build
 from eftraind.plan.energy import Energy
 from eftraind.plan.outcome import LayerCost, Schedule, gflops
 
 
-def mapping(schedule: Schedule, board: Board, energy: Energy) -> dict[str, Any]:
-    """`totals` and `layers`, and what was asked."""
+def mapping(
+    schedule: Schedule, board: Board, energy: Energy, build: Build | None
+) -> dict[str, Any]:
+    """`totals` and `layers`, what was asked, and of our kernel the sizes of the bitstream."""
     return {
         "kind": "modelled",
         "kernel": schedule.kernel,
@@ -17,6 +21,7 @@ def mapping(schedule: Schedule, board: Board, energy: Energy) -> dict[str, Any]:
         "batch": schedule.batch,
         "totals": totals(schedule, energy),
         "layers": [_layer(cost, schedule) for cost in schedule.layers],
+        "build": None if build is None else asdict(build),
     }
 
 
