@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from eftraind.isa import Command, Flag, Op
-from eftraind.plan.design import Design
+from eftraind.plan.design import RUN, Design
 from eftraind.plan.machine import Channel, Machine
 from eftraind.plan.rounds import Round, Total, Words
 from eftraind.plan.runs import Runs, Turn, first_turn, last_turn, nest, parts, turns
@@ -28,16 +28,22 @@ def cost(c: Command, tiling: Tiling, design: Design, machine: Machine) -> Total:
     total = Total()
     total.command(machine)
     first, final = walk.ends()
-    total.alone(machine, Round(0, load=walk.loads(first)))
+    total.alone(machine, walk.round(after=first))
     rounds: Counter[Round] = Counter()
+    drains: Counter[Round] = Counter()
     for times, turn, before, after in walk.passes():
-        load = walk.loads(after) if after else ()
-        store = walk.stores(before) if before else ()
-        compute = walk.iterations(turn) + design.pipeline_cycles
-        rounds[Round(compute, load, store)] += times
+        if not design.traits.overlaps and after and walk.opens(after):
+            drains[walk.round(after=after)] += times
+            after = None
+        if not design.traits.overlaps and c.op is Op.CONV_WU and before:
+            drains[walk.round(before=before)] += times
+            before = None
+        rounds[walk.round(turn, before, after)] += times
     for one, times in rounds.items():
         total.add(machine, one, times)
-    total.alone(machine, Round(0, store=walk.stores(final)))
+    for one, times in drains.items():
+        total.alone(machine, one, times)
+    total.alone(machine, walk.round(before=final))
     return total
 
 
@@ -68,6 +74,32 @@ class _Walk:
         self.computing: dict[tuple[int, RowTile], int] = {}
         self._lanes = design.t if shape.backwards else min(shape.lanes, design.t)
         self._cols = in_cols(shape)
+
+    def round(self, turn: Any = None, before: Any = None, after: Any = None) -> Round:
+        """Compute `turn`, load for the pass after, store what the pass before left."""
+        compute = self.iterations(turn) + self.design.pipeline_cycles if turn else 0
+        return Round(
+            compute,
+            self.loads(after) if after else (),
+            self.stores(before) if before else (),
+            self.load_waits(after) if after and not self.design.traits.blocks else 0,
+            self.store_runs(before) if before and not self.design.traits.streams else 0,
+        )
+
+    def iterations(self, turn: Any) -> int:
+        raise NotImplementedError
+
+    def loads(self, turn: Any) -> Words:
+        raise NotImplementedError
+
+    def stores(self, turn: Any) -> Words:
+        raise NotImplementedError
+
+    def load_waits(self, turn: Any) -> int:
+        raise NotImplementedError
+
+    def store_runs(self, turn: Any) -> int:
+        return 0
 
     def _steps(self, channels: int, out: bool) -> Runs[int]:
         """T-lane tiles of each array-wide step over a channel dimension."""
@@ -128,6 +160,10 @@ class _Map(_Walk):
                     behind = behind or (first_turn(right) if right else None)
                     yield times * many, turn, ahead, behind
 
+    def opens(self, turn: Any) -> bool:
+        """The pass is the first of an output tile."""
+        return bool(turn[3].place == 0)
+
     def _fresh(self, turn: Any) -> bool:
         image, row = turn[0], turn[1]
         visit = image.place * sum(count for _, count in self.rows) + row.place
@@ -140,6 +176,17 @@ class _Map(_Walk):
         if not self.tiling.stays or self._fresh(turn):
             loads.append((Channel.WEIGHTS, self.weight_words(m, n.value)))
         return tuple(loads)
+
+    def load_waits(self, turn: Any) -> int:
+        image, row, m, n = turn
+        channel_tiles = m if self.shape.depthwise else n.value
+        return int(image.value * row.value.loaded * channel_tiles) - 1
+
+    def store_runs(self, turn: Any) -> int:
+        """Of those that read: a row of a channel tile, or RUN pixels of it."""
+        image, row, m, n = turn
+        reads = any(not channel.writes for channel, _ in self.stores(turn))
+        return image.value * row.value.rows * m * -(-self.shape.out_cols // RUN) if reads else 0
 
     def stores(self, turn: Any) -> Words:
         """After the last input step; with MASK or ACCUMULATE, joined with what is read beside."""
@@ -188,6 +235,10 @@ class _Gradient(_Walk):
     def passes(self) -> Iterator[tuple[int, Any, Any, Any]]:
         return nest(self._loops)
 
+    def opens(self, turn: Any) -> bool:
+        """The pass is the first of a gradient tile."""
+        return bool(turn[2].place == 0 and turn[3].place == 0)
+
     def loads(self, turn: Any) -> Words:
         """x on the port for features, dy on the one for weights."""
         m, n, image, row = turn
@@ -196,6 +247,11 @@ class _Gradient(_Walk):
             (Channel.IN, self.source_words(image.value, row.value, channel_tiles)),
             (Channel.WEIGHTS, self.out_words(image.value, row.value, m)),
         )
+
+    def load_waits(self, turn: Any) -> int:
+        m, n, image, row = turn
+        channel_tiles = max(m, n.value)
+        return int(image.value * max(row.value.loaded, row.value.rows) * channel_tiles) - 1
 
     def stores(self, turn: Any) -> Words:
         m, n, image, row = turn
