@@ -86,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("rates", nargs="+", metavar="KEY=VALUE", help="train.learning_rate=0.01")
     _with_config(add("check-config", "read a configuration file and say what is wrong", _check))
     reference = add("reference", "print a reference page", _reference)
-    reference.add_argument("page", choices=("config", "metrics", "defaults", "reproduction"))
+    reference.add_argument(
+        "page", choices=("config", "metrics", "defaults", "reproduction", "figures")
+    )
     reference.add_argument("--plot", type=Path, metavar="OUT", help="picture of reproduction")
     _add_onnx(
         add("import", "make a network and weights of an ONNX model", _import),
@@ -267,6 +269,9 @@ def _reference(given: argparse.Namespace) -> int:
     elif given.page == "reproduction":
         planner: Any = import_module("eftraind.planner.main")
         text = planner.reproduction(given.plot)
+    elif given.page == "figures":
+        figures: Any = import_module("eftraind.planner.figures_page")
+        text = figures.text()
     else:
         pages = {"config": configuration.reference_table, "defaults": configuration.default_yaml}
         text = pages[given.page]()

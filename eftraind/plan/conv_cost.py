@@ -264,7 +264,8 @@ class _Gradient(_Walk):
 
     def iterations(self, turn: Any) -> int:
         """Pixels are taken a few at a time, each group tap by tap, into partial sums, which the
-        last visit adds up pairwise. The bias is one more tap of the first input step."""
+        last visit adds up pairwise, a row of lanes at a time. The bias is one more tap of the
+        first input step."""
         shape, design = self.shape, self.design
         _, n, image, row = turn
         bias = bool(self.c.flags & Flag.BIAS) and n.place == 0
@@ -272,7 +273,7 @@ class _Gradient(_Walk):
         partials = partial_sums(taps, design)
         pixels: int = image.value * row.value.rows * -(-shape.out_cols // design.pixels)
         cycles = -(-pixels // partials) * partials * taps
-        folding = 2 * taps * (partials - 1) if _last_visit(image, row) else 0
+        folding = taps * (partials - 1) * design.array_n if _last_visit(image, row) else 0
         return cycles + folding
 
 

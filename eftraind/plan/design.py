@@ -62,7 +62,7 @@ class Design:
     """Implementation of the array's multipliers."""
     fadd_tree: str
     """Of the adders that sum the products of one pixel."""
-    fadd_acc: str
+    fadd_sum: str
     """Of the adders that accumulate into a buffer."""
     feature_depth: int
     """Pixels that a buffer of features holds, over all input lanes of the array."""
@@ -78,6 +78,8 @@ class Design:
     """Words a cycle, each way, of the port that writes results and reads what they are joined
     with: masks, old sums."""
     traits: Traits = SPECIFIED
+    revisit: int = 16
+    """Iterations before a sum is met again: no fewer than reading, adding and writing it take."""
 
     def __post_init__(self) -> None:
         for name in ("array_m", "array_n"):
@@ -86,6 +88,11 @@ class Design:
                 raise ConfigError(
                     f"{name} is {value}, T is {self.t}", remedy="make it a multiple of T"
                 )
+        if self.revisit < self.sum_cycles:
+            raise ConfigError(
+                f"revisit is {self.revisit}, a sum takes {self.sum_cycles} cycles",
+                remedy="take a larger one",
+            )
 
     @property
     def macs(self) -> int:
@@ -102,15 +109,15 @@ class Design:
         return max(self.feature_words, self.result_words)
 
     @property
-    def revisit(self) -> int:
-        """From reading a partial sum to having written it: no word may return sooner."""
-        return operators.fadd(self.fadd_acc).latency + 3
+    def sum_cycles(self) -> int:
+        """To read a partial sum, add to it and write it."""
+        return operators.fadd(self.fadd_sum).latency + 3
 
     @property
     def pipeline_cycles(self) -> int:
         """From the first operands of a pass to its last result, beyond one cycle each."""
         tree = math.ceil(math.log2(self.array_n)) * operators.fadd(self.fadd_tree).latency
-        return operators.fmul(self.fmul).latency + tree + self.revisit + 4
+        return operators.fmul(self.fmul).latency + tree + self.sum_cycles + 4
 
 
 def bram36(words: int, *, reads_twice: bool = False) -> float:
@@ -136,7 +143,7 @@ def buffer_bram36(design: Design) -> int:
 def resources(design: Design) -> Resources:
     """DSP, BRAM36 and LUT; this kernel uses no UltraRAM."""
     fmul = operators.fmul(design.fmul)
-    tree, acc = operators.fadd(design.fadd_tree), operators.fadd(design.fadd_acc)
+    tree, acc = operators.fadd(design.fadd_tree), operators.fadd(design.fadd_sum)
     sums = design.array_m * design.pixels
     in_tree = design.macs - sums
     lanes = design.vector_lanes

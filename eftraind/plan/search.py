@@ -66,6 +66,8 @@ class Found:
 
     design: Design
     schedule: Schedule
+    limit: str
+    """What keeps the array from being larger."""
 
 
 def plan(
@@ -169,7 +171,8 @@ class _Search:
                 remedy="another board, or a larger budget",
             )
         design = self._refined(*best)
-        return Found(design, schedule(self._graph, self._board, self._asked, design))
+        outcome = schedule(self._graph, self._board, self._asked, design)
+        return Found(design, outcome, self._limit(design))
 
     def _program(self, t: int) -> Program:
         if t not in self._programs:
@@ -188,6 +191,22 @@ class _Search:
         """No design of this shape does better; of joules nothing is known beforehand."""
         return 0.0 if self._objective == "energy" else cycles / (design.clock_mhz * 1e6)
 
+    def _limit(self, design: Design) -> str:
+        """The next larger array and what it takes too much of, with the leanest operators."""
+        larger: list[tuple[int, float, str]] = []
+        for t, wide, deep, pixels in product(LANES, (1, 2), (1, 2), PIXELS):
+            macs = wide * deep * t * t * pixels
+            if macs <= design.macs:
+                continue
+            other = replace(design, t=t, array_m=wide * t, array_n=deep * t, pixels=pixels)
+            for lean in self._with_operators(other):
+                need = resources(lean)
+                excess = self._budget.excess(need, self._board)
+                if excess:
+                    what = f"{macs} multiply-accumulators would take {excess}"
+                    larger.append((macs, self._fullest(need), what))
+        return min(larger)[2] if larger else "the largest array that the kernel knows"
+
     def _shapes(self) -> list[tuple[int, Design]]:
         """(least cycles of the array, design with the buffers and ports tried first)."""
         clock = max(self._board.clocks.mhz)
@@ -204,15 +223,19 @@ class _Search:
         """The shape with the operators that leave most of the scarcest resource, or None."""
         fitting: list[tuple[float, Design]] = []
         width = self._board.ports.width_bits // 32
-        for fmul, tree, acc in product(operators.FMUL, operators.FADD, operators.FADD):
-            design = Design(
-                t, m, n, pixels, clock, fmul, tree, acc, DEPTHS[0], DEPTHS[0], WEIGHT_TILES[0],
-                width, width, width,
-            )  # fmt: skip
+        least = Design(
+            t, m, n, pixels, clock, "fulldsp", "fulldsp", "fulldsp", DEPTHS[0], DEPTHS[0],
+            WEIGHT_TILES[0], width, width, width,
+        )  # fmt: skip
+        for design in self._with_operators(least):
             need = resources(design)
             if self._budget.holds(need, self._board):
                 fitting.append((self._fullest(need), design))
         return min(fitting, key=lambda item: item[0])[1] if fitting else None
+
+    def _with_operators(self, design: Design) -> Iterator[Design]:
+        for fmul, tree, acc in product(operators.FMUL, operators.FADD, operators.FADD):
+            yield replace(design, fmul=fmul, fadd_tree=tree, fadd_sum=acc)
 
     def _fullest(self, need: Resources) -> float:
         fabric, budget = self._board.fabric, self._budget

@@ -390,5 +390,5 @@ def _outer_cycles(c: Command, lines: int, with_bias: bool, last: bool, design: D
     cycles = groups * partials * taps
     while last and partials > 1:
         partials //= 2
-        cycles += 2 * partials * taps
+        cycles += partials * taps * design.array_n
     return cycles + design.pipeline_cycles

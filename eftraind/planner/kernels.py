@@ -19,13 +19,14 @@ STREAM_WORDS = {"zynqmp": 4, "zynq7000": 1}
 """128-bit streams on the paper's ZCU102, 32-bit ones on its PYNQ-Z1."""
 
 
-
 @dataclass(frozen=True)
 class Planned:
     """A schedule and, for our kernel, the sizes of the bitstream that would keep it."""
 
     schedule: Schedule
     build: Build | None
+    limit: str = ""
+    """What keeps the array from being larger, if the search knows."""
 
 
 Plan = Callable[[Graph, Board, int, str], Planned]
@@ -41,18 +42,22 @@ class Kernel:
     """(network, board, batch, objective); raises GraphError or ConfigError for what it cannot."""
 
 
-def ef_train(graph: Graph, board: Board, batch: int, objective: str) -> Planned:
-    """The paper's kernel. It has one design a board, so that every objective gives the same."""
+def ef_train_target(board: Board) -> Target:
+    """A board as the paper's kernel would use it."""
     memory = min(board.memory.size_mib << 20, EF_TRAIN_MEMORY_BYTES)
     words = STREAM_WORDS[board.family]
-    target = Target(board.name, board.fabric.dsp, board.fabric.bram36, memory, words)
-    return Planned(model.plan(graph, target, batch), None)
+    return Target(board.name, board.fabric.dsp, board.fabric.bram36, memory, words)
+
+
+def ef_train(graph: Graph, board: Board, batch: int, objective: str) -> Planned:
+    """The paper's kernel. It has one design a board, so that every objective gives the same."""
+    return Planned(model.plan(graph, ef_train_target(board), batch), None)
 
 
 def eftraind(graph: Graph, board: Board, batch: int, objective: str) -> Planned:
     """Ours, in the design that the search finds."""
     found = search.plan(graph, board, batch, objective)
-    return Planned(found.schedule, build.describe(found.design, board))
+    return Planned(found.schedule, build.describe(found.design, board), found.limit)
 
 
 DEFAULT = "eftraind"

@@ -38,6 +38,8 @@ def perform(options: Options, stream: TextIO) -> int:
         )
     energy = energies.of_schedule(schedule, board.family, options.steps)
     stream.write(table.text(schedule, board, energy, kernel.title) + "\n")
+    if planned.limit:
+        stream.write(f"a larger array does not fit: {planned.limit}\n")
     if options.json is not None:
         _write(options.json, report.mapping(schedule, board, energy, planned.build), stream)
     if options.build is not None and planned.build is not None:

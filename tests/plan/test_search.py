@@ -1,6 +1,7 @@
 """The planner for our kernel: designs inside budgets, figures, refusals, the same answer twice."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from eftraind.plan.design import Design, resources
 from eftraind.plan.outcome import Phase
 from eftraind.plan.search import Budget
 from eftraind.plan.tiling import tiling_of
+from eftraind.planner import figures_page
 
 DESIGN = Design(
     16, 16, 16, 2, 200.0, "fulldsp", "fulldsp", "fabric", 2048, 2048, 512, 8, 8, 8
@@ -118,3 +120,23 @@ def test_a_build_description_comes_back_the_same() -> None:
 def test_an_array_is_a_multiple_of_t() -> None:
     with pytest.raises(ConfigError, match="array_m is 24, T is 16"):
         replace(DESIGN, array_m=24)
+
+
+@pytest.mark.parametrize(
+    ("side", "lut", "dsp"), [(4, 7_100, 32), (8, 28_200, 128), (16, 118_500, 512)]
+)
+def test_the_array_s_area_is_near_that_of_an_open_tool(side: int, lut: int, dsp: int) -> None:
+    """Yosys on our own operators, tree and accumulators: `docs/planner.md` has the margin."""
+    one = Design(
+        4, 4, 4, 1, 100.0, "fulldsp", "fabric", "fabric", 512, 512, 64, 4, 4, 4
+    )  # fmt: skip
+    wide = replace(one, t=side, array_m=side, array_n=side)
+    base = resources(replace(one, pixels=1))
+    per_mac = (resources(replace(one, pixels=2)).lut or 0) - (base.lut or 0)
+    assert per_mac / 16 * side**2 == pytest.approx(lut, rel=0.1)
+    assert wide.macs * 2 == dsp
+
+
+def test_the_page_of_figures_is_current() -> None:
+    kept = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")
+    assert kept == figures_page.text(), "paste the output of: eftraind reference figures"

@@ -1,0 +1,188 @@
+"""The figures of our kernel beside those of the paper, and where the differences come from.
+
+All modelled. Owns the questions (which network, board, batch) and what was asked of each; renders
+nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from eftraind import boards, networks
+from eftraind.isa import Op
+from eftraind.plan import energy, search
+from eftraind.plan.cost import Coster
+from eftraind.plan.design import SPECIFIED, Design, Traits
+from eftraind.plan.ef_train import model
+from eftraind.plan.machine import Machine
+from eftraind.plan.outcome import Schedule
+from eftraind.plan.search import Found
+from eftraind.planner import kernels
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A figure to reach."""
+
+    network: str
+    board: str
+    batch: int
+    paper: str
+    asked: str
+    reached: bool
+    ours: str
+    found: Found
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change on the way from the published kernel to ours, with all changes before it."""
+
+    change: str
+    gflops: float
+
+
+def found(network: str, board: str, batch: int) -> Found:
+    return search.plan(networks.load(network), boards.load(board), batch)
+
+
+def per_watt(outcome: Schedule) -> float:
+    family = boards.load(outcome.board).family
+    return outcome.gflops / energy.of_schedule(outcome, family, 1).watts
+
+
+def asked() -> Iterator[Asked]:
+    """What the kernel was asked for, and what the model says."""
+    vgg = found("vgg16", "zcu102", 16)
+    outcome, efficiency = vgg.schedule, per_watt(vgg.schedule)
+    good = outcome.gflops >= 140 and efficiency >= 12
+    yield Asked(
+        "vgg16", "zcu102", 16, "46.99 GFLOPS, 6.09 GFLOPS/W", "140 GFLOPS, 12 GFLOPS/W", good,
+        f"{outcome.gflops:.1f} GFLOPS, {efficiency:.2f} GFLOPS/W", vgg,
+    )  # fmt: skip
+    many = found("cifar1x", "zcu102", 128)
+    rate = many.schedule.gflops
+    yield Asked(
+        "cifar1x",
+        "zcu102",
+        128,
+        "28.15 GFLOPS",
+        "60 GFLOPS",
+        rate >= 60,
+        f"{rate:.1f} GFLOPS",
+        many,
+    )
+    one = found("cifar1x", "zcu102", 1)
+    share = one.schedule.gflops / rate
+    yield Asked(
+        "cifar1x", "zcu102", 1, "not reported", "85 % of batch 128", share >= 0.85,
+        f"{one.schedule.gflops:.1f} GFLOPS, {share:.0%}", one,
+    )  # fmt: skip
+    norm, plain = found("vgg16bn", "zcu102", 8), found("vgg16", "zcu102", 8)
+    loss = 1 - norm.schedule.gflops / plain.schedule.gflops
+    yield Asked(
+        "vgg16bn", "zcu102", 8, "40.08 GFLOPS, 15 % below", "at most 5 % below vgg16",
+        loss <= 0.05, f"{norm.schedule.gflops:.1f} GFLOPS, {loss:.0%} below", norm,
+    )  # fmt: skip
+    for board in ("pynq-z1", "pynq-z2"):
+        small = found("cifar1x", board, 128)
+        paper = "4.08 GFLOPS" if board == "pynq-z1" else "not reported"
+        yield Asked(
+            "cifar1x", board, 128, paper, "10 GFLOPS", small.schedule.gflops >= 10,
+            f"{small.schedule.gflops:.1f} GFLOPS", small,
+        )  # fmt: skip
+
+
+def ablation(network: str, board_name: str, batch: int) -> Iterator[Step]:
+    """From the published kernel to ours, one change after another."""
+    graph, board = networks.load(network), boards.load(board_name)
+    ours = search.plan(graph, board, batch).design
+    target = kernels.ef_train_target(board)
+    published = model.design_for(graph, target, batch)
+    yield Step(
+        f"published kernel, {published.kernel.t} x {published.kernel.t} at 100 MHz",
+        model.plan(graph, target, batch, published).gflops,
+    )
+    faster = published.at_clock(ours.clock_mhz)
+    yield Step(f"clock of {ours.clock_mhz:g} MHz", model.plan(graph, target, batch, faster).gflops)
+    wider = replace(faster, kernel=replace(faster.kernel, pixels=ours.pixels))
+    yield Step(
+        f"{ours.pixels} pixels a cycle: the published kernel at our clock and array",
+        model.plan(graph, target, batch, wider).gflops,
+    )
+    alone = Traits(folds=False, shares=False, overlaps=False)
+    port = board.ports.width_bits // 32
+    narrow = replace(ours, feature_words=port, weight_words=port, result_words=port, traits=alone)
+    overlapping = replace(narrow, traits=replace(alone, overlaps=True))
+    folding = replace(narrow, traits=replace(alone, overlaps=True, folds=True))
+    sharing = replace(narrow, traits=SPECIFIED)
+    for change, design in (
+        (f"T = {ours.t}, array {shape(ours)}; addresses made in the fabric, no host between tiles",
+         narrow),
+        ("loads, stores and gradients overlap across output tiles", overlapping),
+        ("taps of the first layer folded into the lanes", folding),
+        ("small maps share a tile", sharing),
+        ("as many ports a channel as the board gives", ours),
+    ):  # fmt: skip
+        yield Step(change, search.schedule(graph, board, batch, design).gflops)
+
+
+def shape(design: Design) -> str:
+    return f"{design.array_m} x {design.array_n} x {design.pixels}"
+
+
+def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
+    """What the sources in hls do otherwise than specified, each change alone."""
+    graph, board = networks.load(network), boards.load(board_name)
+    ours = search.plan(graph, board, batch).design
+    port = board.ports.width_bits // 32
+    plain = replace(
+        ours, array_m=ours.t, array_n=ours.t, pixels=1, feature_words=port, weight_words=port,
+        result_words=port,
+    )  # fmt: skip
+    for change, design in (
+        ("as specified", ours),
+        ("each row of a tile waits for the memory", _without(ours, blocks=False)),
+        ("masks are read and results written by turns", _without(ours, streams=False)),
+        (f"an array of {shape(plain)}, one port a channel", plain),
+    ):
+        yield Step(change, search.schedule(graph, board, batch, design).gflops)
+
+
+def _without(design: Design, *, blocks: bool = True, streams: bool = True) -> Design:
+    return replace(design, traits=replace(SPECIFIED, blocks=blocks, streams=streams))
+
+
+def clocks(network: str, board_name: str, batch: int) -> Iterator[tuple[float, Schedule]]:
+    """The design at every clock of the board."""
+    graph, board = networks.load(network), boards.load(board_name)
+    ours = search.plan(graph, board, batch).design
+    for clock in board.clocks.mhz:
+        design = replace(ours, clock_mhz=clock)
+        yield clock, search.schedule(graph, board, batch, design)
+
+
+def batches(network: str, board_name: str, sizes: tuple[int, ...]) -> Iterator[tuple[int, float]]:
+    """GFLOPS of the design for the largest batch, at every batch."""
+    graph, board = networks.load(network), boards.load(board_name)
+    ours = search.plan(graph, board, max(sizes)).design
+    for size in sizes:
+        yield size, search.schedule(graph, board, size, ours).gflops
+
+
+def by_operation(network: str, board_name: str, batch: int) -> dict[Op, float]:
+    """Cycles an image of each kind of command, in the design for this batch."""
+    graph, board = networks.load(network), boards.load(board_name)
+    design = search.plan(graph, board, batch).design
+    coster = Coster(design, Machine.of(design, board))
+    cycles: dict[Op, float] = {}
+    for c in search.training_program(graph, board, batch, design.t).commands:
+        cycles[c.op] = cycles.get(c.op, 0.0) + coster.command(c).cycles / batch
+    return cycles
+
+
+def dram_cycles(network: str, board_name: str, batch: int) -> float:
+    """Cycles an image that its traffic takes of the DRAM, in the design for this batch."""
+    board, outcome = boards.load(board_name), found(network, board_name, batch).schedule
+    moved_bytes = sum(cost.moved_bytes for cost in outcome.layers)
+    seconds = moved_bytes / board.memory.usable_bytes_per_s
+    return seconds * outcome.clock_mhz * 1e6 / batch

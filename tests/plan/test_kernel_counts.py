@@ -1,0 +1,54 @@
+"""The model's iterations and passes against what the HLS kernel counts when csim runs it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eftraind import networks
+from eftraind.isa import Op, Program, Slot
+from eftraind.plan import conv_cost, lower, map_cost
+from eftraind.plan.cost import CONVOLUTIONS
+from eftraind.plan.design import Design
+from eftraind.plan.tiling import tiling_of
+
+csim = pytest.importorskip("eftraind.accel.csim", reason="this tree has no csim device")
+registers = pytest.importorskip("eftraind.registers")
+
+OTHERWISE = (Op.LOSS, Op.UPDATE, Op.LOAD, Op.NORM, Op.COPY)
+"""Commands whose steps the kernel counts in other units than cycles of the model."""
+
+
+def counted(program: Program) -> tuple[Any, Design]:
+    """The kernel's report on a program over zeros, and the design it is."""
+    device = csim.CsimDevice(program.lanes, memory_bytes=1 << 28)
+    for slot, words in program.need_words.items():
+        if slot is not Slot.NONE:
+            buffer = device.allocate(max(words, 64))
+            device.bind(slot, buffer)
+            if slot is Slot.CONSTS:
+                device.write(buffer, np.ones(words, np.float32))
+    device.run(device.load(program), 0, len(program.commands))
+    report, sizes = device.last_report, device.sizes
+    device.close()
+    t = program.lanes
+    design = Design(
+        t, t, t, 1, 100.0, "fulldsp", "fabric", "fabric", sizes.feature_depth, sizes.output_depth,
+        sizes.weight_tiles, 4, 4, 4, revisit=sizes.revisit,
+    )  # fmt: skip
+    return report.entries, design
+
+
+@pytest.mark.parametrize(
+    ("network", "t", "batch"), [("cifar1x", 16, 3), ("resnet20", 16, 2), ("lenet5", 8, 4)]
+)
+def test_iterations_are_the_kernel_s(network: str, t: int, batch: int) -> None:
+    program = lower.training(networks.load(network), t, lower.Plan(batch, batch))
+    entries, design = counted(program)
+    steps, passes = registers.Entry.STEPS, registers.Entry.PASSES
+    for c, entry in zip(program.commands, entries, strict=True):
+        if c.op in CONVOLUTIONS:
+            modelled = conv_cost.iterations(c, tiling_of(c, design), design)
+            assert modelled == (entry[steps], entry[passes]), c
+        elif c.op not in OTHERWISE:
+            assert map_cost.traffic(c, design).work == entry[steps], c
