@@ -4,7 +4,7 @@ Owns the goals, stated before there was a model; decides nothing. Every figure i
 called printed, which the EF-Train paper gives.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eftraind import boards, networks
@@ -94,7 +94,7 @@ def reached() -> list[Reached]:
     return found
 
 
-def markdown() -> str:
+def markdown(found: Sequence[Reached]) -> str:
     """The table of docs/planner.md."""
     head = (
         "board, network, batch",
@@ -105,7 +105,7 @@ def markdown() -> str:
         "goal",
         "",
     )
-    rows = [head, ("---",) * len(head), *(_row(one) for one in reached())]
+    rows = [head, ("---",) * len(head), *(_row(one) for one in found)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
