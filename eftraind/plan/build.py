@@ -45,6 +45,7 @@ class Build:
 
 
 def describe(design: Design, board: Board) -> Build:
+    sizes = {name: value for name, value in asdict(design).items() if name != "traits"}
     return Build(
         format=FORMAT,
         isa_digest=isa.digest(),
@@ -53,7 +54,7 @@ def describe(design: Design, board: Board) -> Build:
         burst_beats=board.ports.burst_beats,
         outstanding=board.ports.outstanding,
         revisit=design.revisit,
-        **asdict(design),
+        **sizes,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from eftraind.isa import Command, Flag, Op
-from eftraind.plan.design import Design
+from eftraind.plan.design import RUN, Design
 from eftraind.plan.machine import Channel, Machine
 from eftraind.plan.rounds import Round, Total, Words
 from eftraind.plan.runs import Runs, Turn, first_turn, last_turn, nest, parts, turns
@@ -24,20 +24,39 @@ Loops = list[Runs[Any]]
 
 def cost(c: Command, tiling: Tiling, design: Design, machine: Machine) -> Total:
     """Cycles, words and what holds the command up."""
-    walk = _Gradient(c, tiling, design) if c.op is Op.CONV_WU else _Map(c, tiling, design)
+    walk = _walk(c, tiling, design)
     total = Total()
     total.command(machine)
     first, final = walk.ends()
-    total.alone(machine, Round(0, load=walk.loads(first)))
+    total.alone(machine, walk.round(after=first))
     rounds: Counter[Round] = Counter()
+    drains: Counter[Round] = Counter()
     for times, turn, before, after in walk.passes():
-        load = walk.loads(after) if after else ()
-        store = walk.stores(before) if before else ()
-        rounds[Round(walk.compute(turn), load, store)] += times
+        if not design.traits.overlaps and after and walk.opens(after):
+            drains[walk.round(after=after)] += times
+            after = None
+        if not design.traits.overlaps and c.op is Op.CONV_WU and before:
+            drains[walk.round(before=before)] += times
+            before = None
+        rounds[walk.round(turn, before, after)] += times
     for one, times in rounds.items():
         total.add(machine, one, times)
-    total.alone(machine, Round(0, store=walk.stores(final)))
+    for one, times in drains.items():
+        total.alone(machine, one, times)
+    total.alone(machine, walk.round(before=final))
     return total
+
+
+def iterations(c: Command, tiling: Tiling, design: Design) -> tuple[int, int]:
+    """(iterations of the array, passes): what the kernel itself counts and reports."""
+    walk = _walk(c, tiling, design)
+    turns = [(times, walk.iterations(turn)) for times, turn, _, _ in walk.passes()]
+    return sum(times * one for times, one in turns), sum(times for times, _ in turns)
+
+
+def _walk(c: Command, tiling: Tiling, design: Design) -> "_Map | _Gradient":
+    kind = _Gradient if c.op is Op.CONV_WU else _Map
+    return kind(c, tiling, design)
 
 
 class _Walk:
@@ -55,6 +74,32 @@ class _Walk:
         self.computing: dict[tuple[int, RowTile], int] = {}
         self._lanes = design.t if shape.backwards else min(shape.lanes, design.t)
         self._cols = in_cols(shape)
+
+    def round(self, turn: Any = None, before: Any = None, after: Any = None) -> Round:
+        """Compute `turn`, load for the pass after, store what the pass before left."""
+        compute = self.iterations(turn) + self.design.pipeline_cycles if turn else 0
+        return Round(
+            compute,
+            self.loads(after) if after else (),
+            self.stores(before) if before else (),
+            self.load_waits(after) if after and not self.design.traits.blocks else 0,
+            self.store_runs(before) if before and not self.design.traits.streams else 0,
+        )
+
+    def iterations(self, turn: Any) -> int:
+        raise NotImplementedError
+
+    def loads(self, turn: Any) -> Words:
+        raise NotImplementedError
+
+    def stores(self, turn: Any) -> Words:
+        raise NotImplementedError
+
+    def load_waits(self, turn: Any) -> int:
+        raise NotImplementedError
+
+    def store_runs(self, turn: Any) -> int:
+        return 0
 
     def _steps(self, channels: int, out: bool) -> Runs[int]:
         """T-lane tiles of each array-wide step over a channel dimension."""
@@ -115,6 +160,10 @@ class _Map(_Walk):
                     behind = behind or (first_turn(right) if right else None)
                     yield times * many, turn, ahead, behind
 
+    def opens(self, turn: Any) -> bool:
+        """The pass is the first of an output tile."""
+        return bool(turn[3].place == 0)
+
     def _fresh(self, turn: Any) -> bool:
         image, row = turn[0], turn[1]
         visit = image.place * sum(count for _, count in self.rows) + row.place
@@ -128,6 +177,17 @@ class _Map(_Walk):
             loads.append((Channel.WEIGHTS, self.weight_words(m, n.value)))
         return tuple(loads)
 
+    def load_waits(self, turn: Any) -> int:
+        image, row, m, n = turn
+        channel_tiles = m if self.shape.depthwise else n.value
+        return int(image.value * row.value.loaded * channel_tiles) - 1
+
+    def store_runs(self, turn: Any) -> int:
+        """Of those that read: a row of a channel tile, or RUN pixels of it."""
+        image, row, m, n = turn
+        reads = any(not channel.writes for channel, _ in self.stores(turn))
+        return image.value * row.value.rows * m * -(-self.shape.out_cols // RUN) if reads else 0
+
     def stores(self, turn: Any) -> Words:
         """After the last input step; with MASK or ACCUMULATE, joined with what is read beside."""
         image, row, m, n = turn
@@ -139,15 +199,19 @@ class _Map(_Walk):
             return ((Channel.JOINED, reads * out), (Channel.OUT, out))
         return ((Channel.OUT, out),)
 
-    def compute(self, turn: Any) -> int:
+    def iterations(self, turn: Any) -> int:
+        """The first input step also clears output pixels that no tap of their phase meets."""
         visit = turn[0].value, turn[1].value
         if visit not in self.computing:
             self.computing[visit] = self._sweeps(*visit)
-        return self.computing[visit]
+        shape, cycles = self.shape, self.computing[visit]
+        if turn[3].place == 0 and (0 in shape.row_taps() or 0 in shape.col_taps()):
+            cycles += visit[0] * visit[1].rows * -(-shape.out_cols // self.design.pixels)
+        return cycles
 
     def _sweeps(self, images: int, row: RowTile) -> int:
         """Tap by tap over the tile's pixels; a sum is met again only after `revisit` cycles, so
-        short sweeps are padded. Output pixels that no tap of their phase meets are cleared."""
+        short sweeps are padded."""
         shape, design = self.shape, self.design
         fold, cycles = shape.fold(design), 0
         for rows, row_taps in zip(row.by_phase, shape.row_taps(), strict=True):
@@ -155,9 +219,7 @@ class _Map(_Walk):
                 pixels = images * rows * -(-cols // design.pixels)
                 taps = row_taps * -(-col_taps // fold)
                 cycles += taps * max(pixels, design.revisit)
-        if 0 in shape.row_taps() or 0 in shape.col_taps():
-            cycles += images * row.rows * -(-shape.out_cols // design.pixels)
-        return cycles + design.pipeline_cycles
+        return cycles
 
 
 class _Gradient(_Walk):
@@ -173,6 +235,10 @@ class _Gradient(_Walk):
     def passes(self) -> Iterator[tuple[int, Any, Any, Any]]:
         return nest(self._loops)
 
+    def opens(self, turn: Any) -> bool:
+        """The pass is the first of a gradient tile."""
+        return bool(turn[2].place == 0 and turn[3].place == 0)
+
     def loads(self, turn: Any) -> Words:
         """x on the port for features, dy on the one for weights."""
         m, n, image, row = turn
@@ -181,6 +247,11 @@ class _Gradient(_Walk):
             (Channel.IN, self.source_words(image.value, row.value, channel_tiles)),
             (Channel.WEIGHTS, self.out_words(image.value, row.value, m)),
         )
+
+    def load_waits(self, turn: Any) -> int:
+        m, n, image, row = turn
+        channel_tiles = max(m, n.value)
+        return int(image.value * max(row.value.loaded, row.value.rows) * channel_tiles) - 1
 
     def stores(self, turn: Any) -> Words:
         m, n, image, row = turn
@@ -191,7 +262,7 @@ class _Gradient(_Walk):
             return ((Channel.JOINED, words), (Channel.OUT, words))
         return ((Channel.OUT, words),)
 
-    def compute(self, turn: Any) -> int:
+    def iterations(self, turn: Any) -> int:
         """Pixels are taken a few at a time, each group tap by tap, into partial sums, which the
         last visit adds up pairwise. The bias is one more tap of the first input step."""
         shape, design = self.shape, self.design
@@ -202,7 +273,7 @@ class _Gradient(_Walk):
         pixels: int = image.value * row.value.rows * -(-shape.out_cols // design.pixels)
         cycles = -(-pixels // partials) * partials * taps
         folding = 2 * taps * (partials - 1) if _last_visit(image, row) else 0
-        return cycles + folding + design.pipeline_cycles
+        return cycles + folding
 
 
 def _last_visit(image: Turn, row: Turn) -> bool:

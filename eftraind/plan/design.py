@@ -27,6 +27,29 @@ MASTER_LUT_PER_WORD = 150
 
 
 @dataclass(frozen=True)
+class Traits:
+    """What the kernel does to keep its array busy. All true: as specified. Others are for asking
+    what one of them is worth."""
+
+    folds: bool = True
+    """A narrow network input brings several taps of a kernel row at once."""
+    shares: bool = True
+    """Small maps of several images share a tile."""
+    overlaps: bool = True
+    """The first load of an output tile, and the store of a gradient, run beside another tile's
+    passes."""
+    blocks: bool = True
+    """Whole rows of a tile come in one transfer; else each row waits for the memory again."""
+    streams: bool = True
+    """A store's mask and old sums come as a stream; else in runs of RUN pixels, read, then
+    written."""
+
+
+SPECIFIED = Traits()
+RUN = 64
+
+
+@dataclass(frozen=True)
 class Design:
     """What a bitstream fixes. Each of the three buffers exists twice."""
 
@@ -54,6 +77,7 @@ class Design:
     result_words: int
     """Words a cycle, each way, of the port that writes results and reads what they are joined
     with: masks, old sums."""
+    traits: Traits = SPECIFIED
 
     def __post_init__(self) -> None:
         for name in ("array_m", "array_n"):

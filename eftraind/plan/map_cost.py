@@ -16,10 +16,11 @@ from eftraind.plan.machine import Channel, Machine
 from eftraind.plan.rounds import Round, Total
 from eftraind.plan.tiles import bias_words, extents
 
-SOFTMAX_PASSES = 3
-"""Maximum, sum of exponentials, gradient: one class a cycle each."""
+SOFTMAX_CLASS_CYCLES = 80
+"""Comparison, exponential, product and division of one class, one after another: the loss is not
+pipelined. An estimate from the operators' latencies."""
 SOFTMAX_CYCLES = 80
-"""Logarithm, division and the ends of three loops, for each image."""
+"""Logarithm and the ends of four loops, for each image."""
 
 Words = dict[Channel, int]
 Extents = dict[str, int]
@@ -96,21 +97,22 @@ def _load(c: Command, design: Design, e: Extents) -> Traffic:
 
 
 def _window(c: Command, design: Design, e: Extents) -> Traffic:
-    """Pooling takes T lanes of one element of a window a cycle. Maximum pooling backwards looks at
-    each window twice, to find and to send, and clears the map between. x comes on the port for
-    weights."""
+    """Pooling takes T lanes of one element of a window a cycle, tap by tap, and comes back to a
+    sum no sooner than `revisit` allows. Maximum pooling backwards looks at each window twice, to
+    find and to send, and clears the map between. x comes on the port for weights."""
     taps = c.kernel_rows * c.kernel_cols
     backwards = c.op in (Op.POOL_BP, Op.AVG_BP)
-    windows = e["src"] if backwards else e["dst"]
-    work = windows * taps
+    channel_tiles = bias_words(c.n, design.t) // design.t
+    windows = c.images * c.rows_out * c.cols_out
+    work = channel_tiles * taps * max(windows, design.revisit)
     if c.op is Op.POOL_BP:
-        work = 2 * work + e["dst"]
+        work = 2 * work + e["dst"] // design.t
     loads = {Channel.IN: e["src"], Channel.WEIGHTS: e["aux"] if c.op is Op.POOL_BP else 0}
     masks = e["aux"] if c.op is Op.AVG_BP else 0
     stores = {Channel.JOINED: masks, Channel.OUT: e["dst"]}
     if backwards:
         stores[Channel.JOINED] += _old_sums(c, e["dst"])[Channel.JOINED]
-    return Traffic(loads, stores, math.ceil(work / design.t))
+    return Traffic(loads, stores, work)
 
 
 def _bn_stat(c: Command, design: Design, e: Extents) -> Traffic:
@@ -146,8 +148,7 @@ def _bias_wu(c: Command, design: Design, e: Extents) -> Traffic:
 
 def _loss(c: Command, design: Design, e: Extents) -> Traffic:
     loads = {Channel.IN: e["src"], Channel.WEIGHTS: e["aux"] + e["weights"]}
-    classes = bias_words(c.m, design.t)
-    work = c.images * (SOFTMAX_PASSES * classes + SOFTMAX_CYCLES)
+    work = c.images * (SOFTMAX_CLASS_CYCLES * c.m + SOFTMAX_CYCLES)
     return Traffic(loads, {Channel.OUT: e["dst"] + e["extra"]}, work)
 
 

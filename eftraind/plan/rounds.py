@@ -21,6 +21,10 @@ class Round:
     compute: int
     load: Words = ()
     store: Words = ()
+    load_waits: int = 0
+    """How often the load waits for the memory again before it is through."""
+    store_runs: int = 0
+    """Runs in which a store first reads, then writes; 0: both at once."""
 
 
 @dataclass
@@ -45,12 +49,12 @@ class Total:
         self.cycles += times * cycles
         self.held_by[cause] += times * cycles
 
-    def alone(self, machine: Machine, one: Round) -> None:
+    def alone(self, machine: Machine, one: Round, times: int = 1) -> None:
         """The first load or the last store: nothing runs beside it."""
         cycles, _ = round_cycles(machine, one)
-        self._count(one, 1)
-        self.cycles += cycles
-        self.held_by["drain"] += cycles
+        self._count(one, times)
+        self.cycles += times * cycles
+        self.held_by["drain"] += times * cycles
 
     def command(self, machine: Machine) -> None:
         self.cycles += machine.command_cycles
@@ -68,14 +72,30 @@ def round_cycles(machine: Machine, one: Round) -> tuple[float, str]:
     """Cycles of one round and what holds it up."""
     waits = any(words and not channel.writes for channel, words in one.store)
     streams = [Stream(channel, words) for channel, words in one.load if words]
+    loads = len(streams)
     streams += [
         Stream(channel, words, waits and channel.writes) for channel, words in one.store if words
     ]
     longest, cause = float(one.compute), "compute"
-    if machine.latest(streams) <= longest:
+    late = [one.load_waits * machine.read_latency, _run_cycles(machine, one)]
+    if machine.latest(streams) + max(late) <= longest:
         return longest, cause
     alone = [machine.ends([stream])[0] for stream in streams]
-    for stream, end, unshared in zip(streams, machine.ends(streams), alone, strict=True):
+    for index, (stream, end, unshared) in enumerate(
+        zip(streams, machine.ends(streams), alone, strict=True)
+    ):
+        end += late[0] if index < loads else late[1]
+        unshared += late[0] if index < loads else late[1]
         if end > longest:
             longest, cause = end, "dram" if end > 1.1 * unshared else stream.channel.value
     return longest, cause
+
+
+def _run_cycles(machine: Machine, one: Round) -> float:
+    """What a store takes longer that reads and writes by turns."""
+    if not one.store_runs:
+        return 0.0
+    reading = sum(
+        words / machine.rates[channel] for channel, words in one.store if not channel.writes
+    )
+    return reading + (one.store_runs - 1) * machine.read_latency

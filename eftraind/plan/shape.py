@@ -74,7 +74,7 @@ class ConvShape:
 
     def fold(self, design: Design) -> int:
         """Taps of a kernel row that narrow pixels bring into the array's input lanes together."""
-        narrow = self.lanes < design.t and not self.backwards
+        narrow = self.lanes < design.t and not self.backwards and design.traits.folds
         return max(1, min(self.kernel[1], design.array_n // self.lanes)) if narrow else 1
 
     def taps(self, design: Design) -> int:

@@ -285,12 +285,13 @@ def _map_passes(c: Command, tiling: Tiling, design: Design) -> Iterator[Pass]:
             for row, height in loop.rows:
                 loaded = images * _rows_needed(c, row, height) * loop.source_cols
                 busy = _sweep_cycles(c, images, row, height, design)
+                clear = _clear_cycles(c, images * height, loop.cols, design)
                 fresh = not tiling.stays or visit < tiling.rounds
                 for m in loop.m[group : group + tiling.group]:
                     out = [images * height * loop.cols * design.t] * m
                     for step, n in enumerate(loop.n):
                         source = m if c.groups > 1 else n
-                        one = Pass(cycles=busy)
+                        one = Pass(cycles=busy + (clear if step == 0 else 0))
                         one.loads[Channel.IN] = [loaded * loop.lanes] * source
                         if fresh:
                             one.loads[Channel.WEIGHTS] = _weight_pieces(c, m, n, loop.lanes, design)
@@ -358,7 +359,7 @@ def _sweep_cycles(c: Command, images: int, row: int, height: int, design: Design
     forward = c.op is Op.CONV_FP
     strides = (1, 1) if forward else (c.stride_rows, c.stride_cols)
     cols = c.cols_out if forward else c.cols_in
-    fold, cycles, empty = _fold(c, design), 0, False
+    fold, cycles = _fold(c, design), 0
     for tap_row in range(c.kernel_rows):
         for tap_col in range(0, c.kernel_cols, fold):
             lines = sum(
@@ -367,10 +368,15 @@ def _sweep_cycles(c: Command, images: int, row: int, height: int, design: Design
             wide = sum((col + c.pad_left - tap_col) % strides[1] == 0 for col in range(cols))
             sweep = images * lines * math.ceil(wide / design.pixels)
             cycles += max(sweep, design.revisit)
-    empty = c.kernel_rows < strides[0] or c.kernel_cols < strides[1]
-    if empty:
-        cycles += images * height * math.ceil(cols / design.pixels)
     return cycles + design.pipeline_cycles
+
+
+def _clear_cycles(c: Command, lines: int, cols: int, design: Design) -> int:
+    """Some pixels of a stride's map are met by no tap: all are set to zero first."""
+    if c.op is Op.CONV_FP:
+        return 0
+    unmet = c.kernel_rows < c.stride_rows or c.kernel_cols < c.stride_cols
+    return lines * math.ceil(cols / design.pixels) if unmet else 0
 
 
 def _outer_cycles(c: Command, lines: int, with_bias: bool, last: bool, design: Design) -> int:

@@ -46,7 +46,7 @@ def tiling_of(c: Command, design: Design) -> Tiling:
             remedy="take deeper buffers",
         )
     images = 1
-    if rows == shape.out_rows:
+    if rows == shape.out_rows and design.traits.shares:
         area, out = _inputs(shape, rows), rows * shape.out_cols
         fit = min(shape.images, design.feature_depth // area, design.output_depth // out)
         images = _even(shape.images, max(1, fit))

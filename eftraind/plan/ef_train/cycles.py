@@ -24,6 +24,8 @@ class Kernel:
     stream_words: int
     """p: 32-bit words in a stream beat; 4 on ZCU102, 1 on PYNQ-Z1."""
     start_cycles: int = START_CYCLES
+    pixels: int = 1
+    """Pixels that the array takes each cycle; the paper's takes one."""
     released: bool = False
     """As in the authors' script: the first pre-load of the first image is t_IFM, not t_LOAD."""
 
@@ -63,7 +65,7 @@ def times(work: Work, tile: Tile, kernel: Kernel, m_on: int) -> Times:
         weights = weight_beats
     map_beats = ceil_div(tile.tm, words) * tile.tr * tile.tc
     return Times(
-        compute=tile.tr * tile.tc * work.taps,
+        compute=tile.tr * ceil_div(tile.tc, kernel.pixels) * work.taps,
         ifm=start + ceil_div(lanes, words) * work.rows_in(tile.tr) * work.cols_in,
         weights=weights,
         out=weight_beats if work.phase is Phase.WU else map_beats,
