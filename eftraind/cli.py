@@ -25,7 +25,6 @@ from eftraind.errors import ConfigError, EftraindError, GraphError, StateLocked
 EXIT_ERROR = 1
 EXIT_CONFIG = 78
 EXIT_LOCKED = 75
-PAGES = ("config", "metrics", "defaults", "planner", "reproduction")
 ENGINE_COMMANDS = {
     "pause": "stop training; inference goes on",
     "resume": "train again",
@@ -87,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     change.add_argument("rates", nargs="+", metavar="KEY=VALUE", help="train.learning_rate=0.01")
     _with_config(add("check-config", "read a configuration file and say what is wrong", _check))
     reference = add("reference", "print a reference page", _reference)
-    reference.add_argument("page", choices=PAGES)
+    reference.add_argument("page", choices=("config", "metrics", "defaults", "reproduction"))
     reference.add_argument("--plot", type=Path, metavar="OUT", help="picture of reproduction")
     _add_onnx(
         add("import", "make a network and weights of an ONNX model", _import),
@@ -268,9 +267,6 @@ def _reference(given: argparse.Namespace) -> int:
     elif given.page == "reproduction":
         planner: Any = import_module("eftraind.planner.main")
         text = planner.reproduction(given.plot)
-    elif given.page == "planner":
-        goals: Any = import_module("eftraind.planner.goals")
-        text = goals.markdown(goals.reached())
     else:
         pages = {"config": configuration.reference_table, "defaults": configuration.default_yaml}
         text = pages[given.page]()
