@@ -30,6 +30,9 @@ class Plan:
     clip: bool = False
     smoothing: float = 0.0
     class_weights: bool = False
+    keep_norms: bool = False
+    """Outputs of batch normalisation stay for the way back, instead of being computed again: one
+    map more in memory, one command less."""
     cut: int | None = None
     """Latent replay: POOL holds the output of this layer, and training begins behind it."""
 
@@ -243,8 +246,8 @@ class _Pass:
 
     def _value(self, index: int) -> Map:
         """A layer's output, for the way back. That of a batch normalisation is computed again from
-        its input, which is kept anyway: a pass over a map is cheaper than its memory."""
-        loaded = index in (INPUT, self._plan.cut)
+        its input, which is kept anyway, unless the plan keeps both."""
+        loaded = index in (INPUT, self._plan.cut) or self._plan.keep_norms
         if loaded or self._layers[index].kind != "batchnorm":
             return self._values[index]
         if index not in self._again:

@@ -93,16 +93,18 @@ def schedule(graph: Graph, board: Board, batch: int, design: Design) -> Schedule
 
 
 def training_program(graph: Graph, board: Board, batch: int, t: int) -> Program:
-    """The step compiled with as many images at a time as the board's memory holds.
+    """The step compiled with as many images at a time as the board's memory holds, and with the
+    outputs of batch normalisation kept if they fit too.
 
-    Raises ConfigError with need and budget if not even one fits.
+    Raises ConfigError with need and budget if not even one image fits.
     """
     chunk = batch
     while True:
-        program = lower.training(graph, t, Plan(batch, chunk))
-        need = memory_bytes(program)
-        if need <= board.memory.cma_bytes:
-            return program
+        for keep in (True, False):
+            program = lower.training(graph, t, Plan(batch, chunk, keep_norms=keep))
+            need = memory_bytes(program)
+            if need <= board.memory.cma_bytes:
+                return program
         if chunk == 1:
             raise ConfigError(
                 f"{graph.name} needs {mb(need)} of contiguous memory to train on a batch of "

@@ -113,6 +113,7 @@ def plans(draw: st.DrawFn, graph: Graph) -> Plan:
         draw(st.integers(1, batch)),
         draw(st.one_of(st.none(), some)),
         frozen_norms=draw(st.booleans()),
+        keep_norms=draw(st.booleans()),
         optimizer=draw(st.sampled_from(["sgd", "nesterov"])),
         clip=draw(st.booleans()),
         smoothing=draw(st.sampled_from([0.0, 0.1])),

@@ -65,8 +65,18 @@ def test_sgd_in_chunks_of_any_size(device: OpenDevice, name: str, chunk: int) ->
         ({"clip": True, "optimizer": "adam", "smoothing": 0.1}, {**ADAM, Hyper.CLIP: 0.3}),
         ({"smoothing": 0.2}, {**GENTLE, Hyper.BN_SHARE: 0.5}),
         ({"frozen_norms": True}, GENTLE),
+        ({"keep_norms": True}, GENTLE),
     ],
-    ids=["nesterov", "adam", "clipped", "unclipped", "adam-clip-smooth", "smooth", "frozen-norms"],
+    ids=[
+        "nesterov",
+        "adam",
+        "clipped",
+        "unclipped",
+        "adam-clip-smooth",
+        "smooth",
+        "frozen-norms",
+        "kept-norms",
+    ],
 )
 def test_variants(device: OpenDevice, name: str, changes: dict, rates: oracle_rig.Rates) -> None:
     train_both(device(), GRAPHS[name], replace(Plan(6, 4), **changes), steps=4, rates=rates)

@@ -41,6 +41,7 @@ WAYS = {
     "sgd": Plan(5, 2),
     "whole-batch": Plan(4, 4),
     "frozen-norms": Plan(5, 2, frozen_norms=True),
+    "kept-norms": Plan(5, 2, keep_norms=True),
     "adam-clip": Plan(3, 3, optimizer="adam", clip=True, smoothing=0.1, class_weights=True),
 }
 READS = {
