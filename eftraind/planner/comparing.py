@@ -57,8 +57,9 @@ def text(graph: Graph, batch: int, entries: Sequence[Entry]) -> str:
         "GFLOPS/W", "J/image",
     )  # fmt: skip
     made = [entry for entry in entries if entry.plan is not None]
-    lines = [f"{graph.name}, batch {batch}: modelled, never run on any of these boards", ""]
-    lines += columns(head, [_row(entry) for entry in made])
+    lines = [f"{graph.name}, batch {batch}: modelled, never run on any of these boards"]
+    if made:
+        lines += ["", *columns(head, [_row(entry) for entry in made])]
     lines += _refusals(entries)
     return "\n".join(lines)
 

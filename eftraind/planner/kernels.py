@@ -1,6 +1,5 @@
 """The kernels that can be planned for: each a function from a network and a board to a Schedule."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -71,6 +70,4 @@ def find(name: str) -> Kernel:
     """Raises ConfigError that lists the known ones."""
     if name in KERNELS:
         return KERNELS[name]
-    near = difflib.get_close_matches(name, KERNELS, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise ConfigError(f"no kernel {name!r}", remedy=f"{hint}known: {', '.join(KERNELS)}")
+    raise ConfigError(f"no kernel {name!r}", remedy=f"known: {', '.join(KERNELS)}")

@@ -20,6 +20,7 @@ COLOURS = {
     Phase.WU: "#4a9d5f",
     Phase.OTHER: "#9a9a9a",
 }
+ORDER = tuple(Phase)
 INK, FAINT = "#333333", "#dddddd"
 BAR_INCHES = 0.21
 MOST_BARS, MOST_NAMES = 60, 8
@@ -135,7 +136,7 @@ def _bars(axes: Any, schedule: Schedule, names: Sequence[str]) -> None:
     shown = [name for name in names if name in kept]
     for row, name in enumerate(shown):
         start = 0.0
-        for cost in spent[name]:
+        for cost in sorted(spent[name], key=lambda cost: ORDER.index(cost.phase)):
             width = cost.cycles / per_ms
             axes.barh(row, width, left=start, height=0.72, color=COLOURS[cost.phase], zorder=2)
             start += width

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from eftraind import boards, networks, params
 from eftraind.cli import main
 from eftraind.onnx_io import describe
+from eftraind.plan import build
 from eftraind.plan.outcome import Phase
 from eftraind.planner import kernels
 
@@ -37,7 +38,7 @@ def test_the_table_has_every_layer_and_says_that_it_is_modelled(
     shown = ask(capsys, *PLAN, *BOARD, "--batch", "128")
     assert "modelled, never run on this board" in shown
     graph = networks.load("cifar1x")
-    schedule = kernels.ef_train(graph, boards.load("pynq-z1"), 128, "throughput")
+    schedule = kernels.ef_train(graph, boards.load("pynq-z1"), 128, "throughput").schedule
     rows = [line.split()[:2] for line in shown.splitlines()]
     for cost in schedule.layers:
         assert [cost.layer, cost.phase.value] in rows
@@ -65,6 +66,23 @@ def test_json_holds_the_totals_and_they_add_up(
     assert totals["gflops_per_watt"] == pytest.approx(totals["gflops"] / totals["watts"])
     assert totals["joules_per_adaptation"] == pytest.approx(7 * totals["watts"] * seconds)
     assert {layer["phase"] for layer in layers} == {phase.value for phase in Phase}
+
+
+def test_our_kernel_is_the_default_and_writes_the_sizes_of_its_bitstream(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes, path = tmp_path / "build.json", tmp_path / "plan.json"
+    wanted = ["--build-description", str(sizes), "--json", str(path)]
+    shown = ask(capsys, "plan", "--network", "cifar1x", *BOARD, "--batch", "8", *wanted)
+    plan = figures(path)
+    assert plan["kernel"] == "eftraind" and "our kernel" in shown
+    found = build.from_json(sizes.read_text(encoding="utf-8"))
+    assert plan["build"] == figures(sizes)
+    totals = plan["totals"]
+    assert (found.t, found.clock_mhz) == (totals["t"], totals["clock_mhz"])
+    assert totals["lut"] > 0
+    refused = ask(capsys, *PLAN, *BOARD, "--build-description", str(sizes), status=78)
+    assert "kernel ef_train has no build description" in refused
 
 
 def test_a_comparison_has_a_line_for_every_board_and_kernel(
@@ -146,7 +164,7 @@ def test_the_picture_of_the_reproduction(
     [
         (["--network", "vgg17", *BOARD], r"no network 'vgg17' .*did you mean vgg16\?.*cifar1x"),
         (["--network", "vgg16", "--board", "zcu120"], r"no board 'zcu120' .*pynq-z1"),
-        (["--network", "vgg16", *BOARD, "--kernel", "ef-train"], r"no kernel .*mean ef_train\?"),
+        (["--network", "vgg16", *BOARD, "--kernel", "ef-train"], "known: ef_train, eftraind"),
         (["--network", "resnet20", "--board", "zcu102", "--kernel", "ef_train"], r"layer \w+: "),
         (["--network", "vgg16", "--kernel", "ef_train", *BOARD], r"needs 2016 MB .* has 537 MB"),
         (["--network", "vgg16"], r"--board must be given"),

@@ -70,7 +70,7 @@ EFT_INLINE void add_products(int64_t patches, const float* v, const float* y, in
   }
 }
 
-constexpr int64_t GRADIENT_WORDS = 16 * 1024;  // of a block of inputs in transformed form
+constexpr int64_t GRADIENT_WORDS = 8 * 1024;  // of a block of inputs in transformed form
 constexpr int64_t LEAST_SECTION = 32;          // patches
 constexpr int64_t SHARED_UNITS = 4;            // sections make up for tiles that are too few to share
 
@@ -95,7 +95,7 @@ EFT_INLINE bool suits_winograd(const Gradient& g) {
 
 inline WinogradGradient winograd_of(const Gradient& g) {
   const Patches all = patches_of(g.images, g.rows_out, g.cols_out);
-  const int64_t fit = most(GRADIENT_WORDS / (POINTS * T * int64_t(g.n_tiles)), 2 * LEAST_SECTION);
+  const int64_t fit = most(GRADIENT_WORDS / (POINTS * T * int64_t(g.n_tiles)), LEAST_SECTION);
   WinogradGradient w = {all, 1, least(fit, all.total()), g.m_tiles, g.n_tiles};
   w.sections = most(least(ceil_div(SHARED_UNITS, w.pairs() * w.n_tiles), all.total() / LEAST_SECTION), 1);
   return w;
