@@ -46,6 +46,11 @@ def required(doc: str, low: float | None = None, high: float | None = None) -> A
     return field(metadata={"doc": doc, "low": low, "high": high, "choices": ()})
 
 
+def optional(default: Any, doc: str, low: float, high: float) -> Any:
+    """A field of a `record` that may be left out."""
+    return _option(default, doc, low=low, high=high)
+
+
 def _section(kind: type, doc: str) -> Any:
     return field(default_factory=kind, metadata={"doc": doc})
 

@@ -4,12 +4,13 @@ Every figure has a source, stated beside it; a figure of which nobody knows bett
 and its source says so. This module reads no files (`eftraind.boards` does) and costs nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from eftraind import config
-from eftraind.config import required
+from eftraind.config import optional, required
 from eftraind.errors import ConfigError
+from eftraind.plan.outcome import Resources
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,29 @@ class Clocks:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """Shares of the fabric that a design may take; what tools usually still place and route."""
+
+    dsp: float = optional(0.80, "share of the DSP slices", 0.01, 1)
+    bram36: float = optional(0.75, "share of the block RAM", 0.01, 1)
+    lut: float = optional(0.70, "share of the look-up tables", 0.01, 1)
+
+    def holds(self, need: Resources, fabric: Fabric) -> bool:
+        return not self.excess(need, fabric)
+
+    def excess(self, need: Resources, fabric: Fabric) -> str:
+        """What does not fit, with need and budget; empty if all does."""
+        for name, used, have, share in (
+            ("DSP", need.dsp, fabric.dsp, self.dsp),
+            ("BRAM36", need.bram36, fabric.bram36, self.bram36),
+            ("LUT", need.lut or 0, fabric.lut, self.lut),
+        ):
+            if used > have * share:
+                return f"{used} {name}, the budget is {int(have * share)} ({share:.0%} of {have})"
+        return ""
+
+
+@dataclass(frozen=True)
 class Board:
     """One board; one YAML file."""
 
@@ -80,6 +104,7 @@ class Board:
     ports: Ports = required("a section")
     memory: Memory = required("a section")
     clocks: Clocks = required("a section")
+    budget: Budget = field(default_factory=Budget, metadata={"doc": "a section"})
 
 
 FAMILIES = ("zynq7000", "zynqmp")

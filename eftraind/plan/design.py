@@ -43,9 +43,14 @@ class Traits:
     streams: bool = True
     """A store's mask and old sums come as a stream; else in runs of RUN pixels, read, then
     written."""
+    updates: bool = True
+    """UPDATE goes through its words once; else twice, first to find what is not finite, and load,
+    step and store follow each other."""
 
 
 SPECIFIED = Traits()
+AS_WRITTEN = Traits(blocks=False, streams=False, updates=False)
+"""As the sources in hls are so far."""
 RUN = 64
 
 

@@ -68,6 +68,11 @@ def cost(c: Command, design: Design, machine: Machine) -> Total:
     compute = math.ceil(moved.work / number) + design.pipeline_cycles
     total = Total()
     total.command(machine)
+    if c.op is Op.UPDATE and not design.traits.updates:
+        total.alone(machine, Round(0, load=load), 2 * number)
+        total.add(machine, Round(compute), 2 * number)
+        total.alone(machine, Round(0, store=store), number)
+        return total
     total.alone(machine, Round(0, load=load))
     if number == 1:
         total.add(machine, Round(compute))

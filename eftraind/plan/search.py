@@ -13,9 +13,9 @@ from eftraind.errors import ConfigError
 from eftraind.graph import Graph
 from eftraind.isa import Program, Slot
 from eftraind.plan import energy, lower, operators
-from eftraind.plan.board import Board
+from eftraind.plan.board import Board, Budget
 from eftraind.plan.cost import CONVOLUTIONS, Coster
-from eftraind.plan.design import Design, resources
+from eftraind.plan.design import AS_WRITTEN, SPECIFIED, Design, Traits, resources
 from eftraind.plan.lower import Plan
 from eftraind.plan.machine import Machine
 from eftraind.plan.memory import WEIGHT_SLOTS, mb
@@ -24,40 +24,36 @@ from eftraind.plan.shape import ConvShape
 from eftraind.plan.tiles import tiles
 
 KERNEL = "eftraind"
-LANES = (4, 8, 16)
-"""T of the kernel: a power of two, at most 16."""
-PIXELS = (1, 2, 3, 4)
 DEPTHS = (512, 1024, 2048, 4096)
 WEIGHT_TILES = (64, 128, 256, 512)
-PORTS = (1, 2)
-"""Ports that one channel may take."""
 OBJECTIVES = ("throughput", "latency", "energy")
 NO_MORE_THAN = 1.01
 """A shape that could at best be this much faster is not worth trying."""
 
 
 @dataclass(frozen=True)
-class Budget:
-    """Shares of a board's resources that a design may take."""
+class Limits:
+    """Which designs a kernel's sources can be built for."""
 
-    dsp: float = 0.80
-    bram: float = 0.75
-    lut: float = 0.70
+    lanes: tuple[int, ...] = (4, 8, 16)
+    """T: a power of two, at most 16."""
+    across: tuple[int, ...] = (1, 2)
+    """T-lane tiles side by side, out and in."""
+    pixels: tuple[int, ...] = (1, 2, 3, 4)
+    ports: tuple[int, ...] = (1, 2)
+    """Ports that one channel may take."""
+    traits: Traits = SPECIFIED
 
-    def holds(self, need: Resources, board: Board) -> bool:
-        return not self.excess(need, board)
+    def shapes(self) -> Iterator[tuple[int, int, int, int]]:
+        """(T, output lanes, input lanes, pixels)"""
+        for t, m, n, pixels in product(self.lanes, self.across, self.across, self.pixels):
+            yield t, m * t, n * t, pixels
 
-    def excess(self, need: Resources, board: Board) -> str:
-        """What does not fit, with need and budget; empty if all does."""
-        fabric = board.fabric
-        for name, used, have, share in (
-            ("DSP", need.dsp, fabric.dsp, self.dsp),
-            ("BRAM36", need.bram36, fabric.bram36, self.bram),
-            ("LUT", need.lut or 0, fabric.lut, self.lut),
-        ):
-            if used > have * share:
-                return f"{used} {name}, the budget is {int(have * share)} ({share:.0%} of {have})"
-        return ""
+
+PLANNED = Limits()
+"""The kernel as specified."""
+WRITTEN = Limits(across=(1,), pixels=(1,), ports=(1,), traits=AS_WRITTEN)
+"""The kernel as its sources in hls are so far."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,7 @@ def plan(
     batch: int,
     objective: str = "throughput",
     budget: Budget | None = None,
+    limits: Limits = PLANNED,
 ) -> Found:
     """The best design for a training step of `batch` images.
 
@@ -84,7 +81,7 @@ def plan(
     """
     if objective not in OBJECTIVES:
         raise ConfigError(f"no objective {objective!r}", remedy=f"one of: {', '.join(OBJECTIVES)}")
-    search = _Search(graph, board, batch, objective, budget or Budget())
+    search = _Search(graph, board, batch, objective, budget or board.budget, limits)
     return search.run()
 
 
@@ -141,8 +138,15 @@ def costed(graph: Graph, board: Board, batch: int, design: Design, program: Prog
 
 class _Search:
     def __init__(
-        self, graph: Graph, board: Board, batch: int, objective: str, budget: Budget
+        self,
+        graph: Graph,
+        board: Board,
+        batch: int,
+        objective: str,
+        budget: Budget,
+        limits: Limits = PLANNED,
     ) -> None:
+        self._limits = limits
         self._graph = graph
         self._board = board
         self._batch = 1 if objective == "latency" else batch
@@ -194,14 +198,17 @@ class _Search:
     def _limit(self, design: Design) -> str:
         """The next larger array and what it takes too much of, with the leanest operators."""
         larger: list[tuple[int, float, str]] = []
-        for t, wide, deep, pixels in product(LANES, (1, 2), (1, 2), PIXELS):
-            macs = wide * deep * t * t * pixels
+        for t, m, n, pixels in self._limits.shapes():
+            macs = m * n * pixels
             if macs <= design.macs:
                 continue
-            other = replace(design, t=t, array_m=wide * t, array_n=deep * t, pixels=pixels)
+            other = replace(
+                design, t=t, array_m=m, array_n=n, pixels=pixels, feature_depth=DEPTHS[0],
+                output_depth=DEPTHS[0], weight_tiles=WEIGHT_TILES[0],
+            )  # fmt: skip
             for lean in self._with_operators(other):
                 need = resources(lean)
-                excess = self._budget.excess(need, self._board)
+                excess = self._budget.excess(need, self._board.fabric)
                 if excess:
                     what = f"{macs} multiply-accumulators would take {excess}"
                     larger.append((macs, self._fullest(need), what))
@@ -211,8 +218,8 @@ class _Search:
         """(least cycles of the array, design with the buffers and ports tried first)."""
         clock = max(self._board.clocks.mhz)
         found = []
-        for t, wide, deep, pixels in product(LANES, (1, 2), (1, 2), PIXELS):
-            design = self._smallest(t, wide * t, deep * t, pixels, clock)
+        for t, m, n, pixels in self._limits.shapes():
+            design = self._smallest(t, m, n, pixels, clock)
             if design is None:
                 continue
             found.append((self._least_cycles(design), self._filled(design)))
@@ -225,11 +232,11 @@ class _Search:
         width = self._board.ports.width_bits // 32
         least = Design(
             t, m, n, pixels, clock, "fulldsp", "fulldsp", "fulldsp", DEPTHS[0], DEPTHS[0],
-            WEIGHT_TILES[0], width, width, width,
+            WEIGHT_TILES[0], width, width, width, self._limits.traits,
         )  # fmt: skip
         for design in self._with_operators(least):
             need = resources(design)
-            if self._budget.holds(need, self._board):
+            if self._budget.holds(need, self._board.fabric):
                 fitting.append((self._fullest(need), design))
         return min(fitting, key=lambda item: item[0])[1] if fitting else None
 
@@ -247,7 +254,7 @@ class _Search:
 
     def _larger(self, design: Design) -> Iterator[Design]:
         width = self._board.ports.width_bits // 32
-        ports = sorted(product(PORTS, PORTS, PORTS), key=lambda share: -sum(share))
+        ports = sorted(product(self._limits.ports, repeat=3), key=lambda share: -sum(share))
         for feature, weight, result in ports:
             if feature + weight + result > self._board.ports.count:
                 continue
@@ -259,7 +266,7 @@ class _Search:
             )
             for depth, taps in product(reversed(DEPTHS), reversed(WEIGHT_TILES)):
                 deeper = replace(wider, feature_depth=depth, output_depth=depth, weight_tiles=taps)
-                if self._budget.holds(resources(deeper), self._board):
+                if self._budget.holds(resources(deeper), self._board.fabric):
                     yield deeper
 
     def _refined(self, score: float, design: Design) -> Design:
@@ -267,7 +274,7 @@ class _Search:
         best = score, design
         for change in (self._ports_of, self._buffers_of, self._clocks_of):
             for other in change(best[1]):
-                if other == best[1] or not self._budget.holds(resources(other), self._board):
+                if other == best[1] or not self._budget.holds(resources(other), self._board.fabric):
                     continue
                 try:
                     better = self._score(other)
@@ -279,8 +286,8 @@ class _Search:
 
     def _ports_of(self, design: Design) -> list[Design]:
         width = self._board.ports.width_bits // 32
-        shares = product(PORTS, PORTS, PORTS)
-        most = min(self._board.ports.count, 3 * max(PORTS))
+        shares = product(self._limits.ports, repeat=3)
+        most = min(self._board.ports.count, 3 * max(self._limits.ports))
         return [
             replace(design, feature_words=f * width, weight_words=w * width, result_words=r * width)
             for f, w, r in shares
@@ -293,7 +300,7 @@ class _Search:
         for taps in WEIGHT_TILES:
             for depth in sorted(DEPTHS, reverse=True):
                 other = replace(design, weight_tiles=taps, feature_depth=depth, output_depth=depth)
-                if self._budget.holds(resources(other), self._board):
+                if self._budget.holds(resources(other), self._board.fabric):
                     found.append(other)
                     break
         return found
@@ -321,8 +328,9 @@ class _Search:
 
     def _too_large(self) -> str:
         width = self._board.ports.width_bits // 32
+        t = min(self._limits.lanes)
         least = Design(
-            LANES[0], LANES[0], LANES[0], 1, 100, "meddsp", "fabric", "fabric", DEPTHS[0],
-            DEPTHS[0], WEIGHT_TILES[0], width, width, width,
+            t, t, t, 1, 100, "meddsp", "fabric", "fabric", DEPTHS[0], DEPTHS[0], WEIGHT_TILES[0],
+            width, width, width,
         )  # fmt: skip
-        return f"the smallest takes {self._budget.excess(resources(least), self._board)}"
+        return f"the smallest takes {self._budget.excess(resources(least), self._board.fabric)}"

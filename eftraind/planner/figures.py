@@ -131,25 +131,47 @@ def shape(design: Design) -> str:
 
 
 def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
-    """What the sources in hls do otherwise than specified, each change alone."""
+    """What the sources in hls do otherwise than specified, each change alone, then all."""
     graph, board = networks.load(network), boards.load(board_name)
     ours = search.plan(graph, board, batch).design
     port = board.ports.width_bits // 32
-    plain = replace(
-        ours, array_m=ours.t, array_n=ours.t, pixels=1, feature_words=port, weight_words=port,
-        result_words=port,
-    )  # fmt: skip
+    square = replace(ours, array_m=ours.t, array_n=ours.t, pixels=1)
+    narrow = replace(ours, feature_words=port, weight_words=port, result_words=port)
     for change, design in (
         ("as specified", ours),
-        ("each row of a tile waits for the memory", _without(ours, blocks=False)),
-        ("masks are read and results written by turns", _without(ours, streams=False)),
-        (f"an array of {shape(plain)}, one port a channel", plain),
+        ("each row of a tile waits for the memory", _with(ours, blocks=False)),
+        ("masks are read and results written by turns", _with(ours, streams=False)),
+        ("UPDATE goes through its words twice, nothing overlaps", _with(ours, updates=False)),
+        ("one port a channel", narrow),
+        (f"an array of {shape(square)}", square),
     ):
         yield Step(change, search.schedule(graph, board, batch, design).gflops)
+    written = search.plan(graph, board, batch, limits=search.WRITTEN)
+    yield Step("all of these: `--kernel hls`", written.schedule.gflops)
 
 
-def _without(design: Design, *, blocks: bool = True, streams: bool = True) -> Design:
-    return replace(design, traits=replace(SPECIFIED, blocks=blocks, streams=streams))
+def _with(design: Design, **traits: bool) -> Design:
+    return replace(design, traits=replace(SPECIFIED, **traits))
+
+
+@dataclass(frozen=True)
+class OnBoard:
+    """A network on a board: planned, and with the sources as they are."""
+
+    board: str
+    planned: Found
+    written: Found
+
+
+def everywhere(network: str, batch: int) -> Iterator[OnBoard]:
+    graph = networks.load(network)
+    for name in boards.names():
+        board = boards.load(name)
+        yield OnBoard(
+            name,
+            search.plan(graph, board, batch),
+            search.plan(graph, board, batch, limits=search.WRITTEN),
+        )
 
 
 def clocks(network: str, board_name: str, batch: int) -> Iterator[tuple[float, Schedule]]:

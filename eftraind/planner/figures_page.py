@@ -91,8 +91,8 @@ def _written() -> Iterator[str]:
         "the sources; its memory side is not in every point. Each line by itself, GFLOPS:",
     )
     kept = {}
-    for network, batch in (("vgg16", 16), ("cifar1x", 128)):
-        kept[network] = list(figures.as_written(network, "zcu102", batch))
+    for network, batch in (("vgg16", 16), ("cifar1x", 128), ("cifar1x", 1)):
+        kept[f"{network}, batch {batch}"] = list(figures.as_written(network, "zcu102", batch))
     yield _table(
         ("zcu102", *kept),
         (
@@ -100,6 +100,25 @@ def _written() -> Iterator[str]:
             for steps in zip(*kept.values(), strict=True)
         ),
     )
+
+    yield "## All boards"
+    yield _prose(
+        '"1X" at batch 128, GFLOPS (array, GFLOPS/W): as specified, and with the sources as they',
+        "are.",
+    )
+    yield _table(
+        ("board", "specified", "hls today", "a larger array does not fit (specified)"),
+        (
+            (one.board, _short(one.planned), _short(one.written), one.planned.limit)
+            for one in figures.everywhere("cifar1x", 128)
+        ),
+    )
+
+
+def _short(found: Found) -> str:
+    design, outcome = found.design, found.schedule
+    efficiency = figures.per_watt(outcome)
+    return f"{outcome.gflops:.1f} ({figures.shape(design)}, {efficiency:.1f})"
 
 
 def _sensitivity() -> Iterator[str]:

@@ -59,10 +59,18 @@ def eftraind(graph: Graph, board: Board, batch: int, objective: str) -> Planned:
     return Planned(found.schedule, build.describe(found.design, board), found.limit)
 
 
+def written(graph: Graph, board: Board, batch: int, objective: str) -> Planned:
+    """Ours as the sources in hls are so far: what they can be built for, and its build
+    description."""
+    found = search.plan(graph, board, batch, objective, limits=search.WRITTEN)
+    return Planned(found.schedule, build.describe(found.design, board), found.limit)
+
+
 DEFAULT = "eftraind"
 KERNELS: Mapping[str, Kernel] = {
     "ef_train": Kernel("ef_train", "the EF-Train paper's", ef_train),
     "eftraind": Kernel("eftraind", "our", eftraind),
+    "hls": Kernel("hls", "our kernel as its sources are so far", written),
 }
 
 

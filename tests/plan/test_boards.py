@@ -54,6 +54,8 @@ def changed(tmp_path: Path, path: str, value: Any) -> Path:
         ("memory.usable_share", 1.5, "memory.usable_share is 1.5"),
         ("memory.cma_mib", 1 << 20, "more than size_mib"),
         ("clocks.mhz", [], "at least one number"),
+        ("budget", {"lut": 1.5}, "budget.lut is 1.5 (from 0.01 to 1)"),
+        ("budget", {"luts": 0.5}, "unknown key budget.luts (did you mean budget.lut?)"),
         ("family", "versal", "one of: zynq7000, zynqmp"),
         ("name", "zcu1002", "call it 'zcu102'"),
     ],

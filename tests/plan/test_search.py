@@ -9,9 +9,9 @@ from eftraind import boards, networks
 from eftraind.errors import ConfigError, ProgramError
 from eftraind.isa import Command, Op
 from eftraind.plan import build, map_cost, search
+from eftraind.plan.board import Budget
 from eftraind.plan.design import Design, resources
 from eftraind.plan.outcome import Phase
-from eftraind.plan.search import Budget
 from eftraind.plan.tiling import tiling_of
 from eftraind.planner import figures_page
 
@@ -33,14 +33,14 @@ def test_the_figures_that_were_asked_for(
 ) -> None:
     found = search.plan(networks.load(network), boards.load(board), batch)
     assert at_least < found.schedule.gflops < found.schedule.peak_gflops
-    assert Budget().holds(found.schedule.resources, boards.load(board))
+    assert Budget().holds(found.schedule.resources, boards.load(board).fabric)
 
 
 @pytest.mark.parametrize("board", boards.names())
 def test_every_board_trains_the_small_network_within_its_budget(board: str) -> None:
     found = search.plan(networks.load("cifar1x"), boards.load(board), 8)
     outcome = found.schedule
-    assert Budget().holds(outcome.resources, boards.load(board))
+    assert Budget().holds(outcome.resources, boards.load(board).fabric)
     assert outcome.memory_bytes <= boards.load(board).memory.cma_bytes
     assert all(cost.cycles > 0 for cost in outcome.layers)
     assert found == search.plan(networks.load("cifar1x"), boards.load(board), 8)
@@ -115,6 +115,22 @@ def test_a_build_description_comes_back_the_same() -> None:
         build.from_json(text.replace("output_depth", "output_dept"))
     with pytest.raises(ConfigError, match="plan again"):
         build.from_json(text.replace(str(description.isa_digest), "1"))
+
+
+def test_the_kernel_as_written_is_planned_with_what_its_sources_can_do() -> None:
+    graph, board = networks.load("cifar1x"), boards.load("zcu102")
+    written = search.plan(graph, board, 16, limits=search.WRITTEN)
+    assert (written.design.array_m, written.design.array_n) == (written.design.t,) * 2
+    assert written.design.pixels == 1 and written.design.feature_words == 4
+    assert written.schedule.gflops < search.plan(graph, board, 16).schedule.gflops
+
+
+def test_a_board_may_have_a_budget_of_its_own() -> None:
+    graph, board = networks.load("cifar1x"), boards.load("pynq-z1")
+    larger = replace(board, budget=Budget(lut=0.85))
+    more = search.plan(graph, larger, 16)
+    assert more.design.macs > search.plan(graph, board, 16).design.macs
+    assert "the budget is" in more.limit
 
 
 def test_an_array_is_a_multiple_of_t() -> None:
