@@ -11,19 +11,16 @@ from itertools import product
 
 from eftraind.errors import ConfigError
 from eftraind.graph import Graph
-from eftraind.isa import Program, Slot
-from eftraind.plan import energy, lower, operators
+from eftraind.isa import Program
+from eftraind.plan import energy, operators
 from eftraind.plan.board import Board, Budget
-from eftraind.plan.cost import CONVOLUTIONS, Coster
+from eftraind.plan.cost import CONVOLUTIONS
 from eftraind.plan.design import AS_WRITTEN, SPECIFIED, Design, Traits, resources
-from eftraind.plan.lower import Plan
-from eftraind.plan.machine import Machine
-from eftraind.plan.memory import WEIGHT_SLOTS, mb
 from eftraind.plan.outcome import Resources, Schedule
 from eftraind.plan.shape import ConvShape
+from eftraind.plan.step import costed, schedule, training_program
 from eftraind.plan.tiles import tiles
 
-KERNEL = "eftraind"
 DEPTHS = (512, 1024, 2048, 4096)
 WEIGHT_TILES = (64, 128, 256, 512)
 OBJECTIVES = ("throughput", "latency", "energy")
@@ -83,57 +80,6 @@ def plan(
         raise ConfigError(f"no objective {objective!r}", remedy=f"one of: {', '.join(OBJECTIVES)}")
     search = _Search(graph, board, batch, objective, budget or board.budget, limits)
     return search.run()
-
-
-def schedule(graph: Graph, board: Board, batch: int, design: Design) -> Schedule:
-    """A training step of `batch` images on a given design."""
-    program = training_program(graph, board, batch, design.t)
-    return costed(graph, board, batch, design, program)
-
-
-def training_program(graph: Graph, board: Board, batch: int, t: int) -> Program:
-    """The step compiled with as many images at a time as the board's memory holds, and with the
-    outputs of batch normalisation kept if they fit too.
-
-    Raises ConfigError with need and budget if not even one image fits.
-    """
-    chunk = batch
-    while True:
-        for keep in (True, False):
-            program = lower.training(graph, t, Plan(batch, chunk, keep_norms=keep))
-            need = memory_bytes(program)
-            if need <= board.memory.cma_bytes:
-                return program
-        if chunk == 1:
-            raise ConfigError(
-                f"{graph.name} needs {mb(need)} of contiguous memory to train on a batch of "
-                f"{batch}; {board.name} has {mb(board.memory.cma_bytes)}",
-                remedy="a smaller batch, or a larger CMA area (memory.cma_mib)",
-            )
-        chunk = -(-chunk // 2)
-
-
-def memory_bytes(program: Program) -> int:
-    """DRAM that training needs beside serving: every weight bank, and the program's slots."""
-    bank = program.need_words.get(Slot.LEARNER, 0)
-    slots = sum(words for slot, words in program.need_words.items() if slot not in WEIGHT_SLOTS)
-    return 4 * (slots + len(WEIGHT_SLOTS) * bank)
-
-
-def costed(graph: Graph, board: Board, batch: int, design: Design, program: Program) -> Schedule:
-    coster = Coster(design, Machine.of(design, board))
-    return Schedule(
-        kernel=KERNEL,
-        board=board.name,
-        network=graph.name,
-        batch=batch,
-        t=design.t,
-        clock_mhz=design.clock_mhz,
-        resources=resources(design),
-        layers=coster.program(program, tuple(layer.kind for layer in graph.layers)),
-        memory_bytes=memory_bytes(program),
-        macs=design.macs,
-    )
 
 
 class _Search:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from eftraind import boards, networks
 from eftraind.isa import Op
-from eftraind.plan import energy, search
+from eftraind.plan import energy, search, step
 from eftraind.plan.cost import Coster
 from eftraind.plan.design import SPECIFIED, Design, Traits
 from eftraind.plan.ef_train import model
@@ -123,7 +123,7 @@ def ablation(network: str, board_name: str, batch: int) -> Iterator[Step]:
         ("small maps share a tile", sharing),
         ("as many ports a channel as the board gives", ours),
     ):  # fmt: skip
-        yield Step(change, search.schedule(graph, board, batch, design).gflops)
+        yield Step(change, step.schedule(graph, board, batch, design).gflops)
 
 
 def shape(design: Design) -> str:
@@ -145,7 +145,7 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
         ("one port a channel", narrow),
         (f"an array of {shape(square)}", square),
     ):
-        yield Step(change, search.schedule(graph, board, batch, design).gflops)
+        yield Step(change, step.schedule(graph, board, batch, design).gflops)
     written = search.plan(graph, board, batch, limits=search.WRITTEN)
     yield Step("all of these: `--kernel hls`", written.schedule.gflops)
 
@@ -180,7 +180,7 @@ def clocks(network: str, board_name: str, batch: int) -> Iterator[tuple[float, S
     ours = search.plan(graph, board, batch).design
     for clock in board.clocks.mhz:
         design = replace(ours, clock_mhz=clock)
-        yield clock, search.schedule(graph, board, batch, design)
+        yield clock, step.schedule(graph, board, batch, design)
 
 
 def batches(network: str, board_name: str, sizes: tuple[int, ...]) -> Iterator[tuple[int, float]]:
@@ -188,7 +188,7 @@ def batches(network: str, board_name: str, sizes: tuple[int, ...]) -> Iterator[t
     graph, board = networks.load(network), boards.load(board_name)
     ours = search.plan(graph, board, max(sizes)).design
     for size in sizes:
-        yield size, search.schedule(graph, board, size, ours).gflops
+        yield size, step.schedule(graph, board, size, ours).gflops
 
 
 def by_operation(network: str, board_name: str, batch: int) -> dict[Op, float]:
@@ -197,7 +197,7 @@ def by_operation(network: str, board_name: str, batch: int) -> dict[Op, float]:
     design = search.plan(graph, board, batch).design
     coster = Coster(design, Machine.of(design, board))
     cycles: dict[Op, float] = {}
-    for c in search.training_program(graph, board, batch, design.t).commands:
+    for c in step.training_program(graph, board, batch, design.t).commands:
         cycles[c.op] = cycles.get(c.op, 0.0) + coster.command(c).cycles / batch
     return cycles
 

@@ -8,7 +8,7 @@ import pytest
 from eftraind import boards, networks
 from eftraind.errors import ConfigError, ProgramError
 from eftraind.isa import Command, Op
-from eftraind.plan import build, map_cost, search
+from eftraind.plan import build, map_cost, search, step
 from eftraind.plan.board import Budget
 from eftraind.plan.design import Design, resources
 from eftraind.plan.outcome import Phase
@@ -48,7 +48,7 @@ def test_every_board_trains_the_small_network_within_its_budget(board: str) -> N
 
 def test_the_schedule_covers_the_program() -> None:
     graph = networks.load("resnet20")
-    outcome = search.schedule(graph, boards.load("zcu102"), 4, DESIGN)
+    outcome = step.schedule(graph, boards.load("zcu102"), 4, DESIGN)
     named = {cost.layer for cost in outcome.layers}
     assert named == {layer.name for layer in graph.layers} | {"load", "loss", "update"}
     trained = [cost for cost in outcome.of_phase(Phase.WU) if cost.kind == "conv"]
@@ -63,8 +63,8 @@ def test_an_objective_is_not_beaten_by_another_in_its_own_terms(objective: str) 
     if objective == "throughput":
         assert ours.schedule.seconds == other.schedule.seconds
     if objective == "latency":
-        one = search.schedule(graph, board, 1, ours.design)
-        assert one.seconds <= search.schedule(graph, board, 1, other.design).seconds
+        one = step.schedule(graph, board, 1, ours.design)
+        assert one.seconds <= step.schedule(graph, board, 1, other.design).seconds
 
 
 def test_what_does_not_fit_is_refused_with_need_and_budget() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from eftraind import boards, networks
 from eftraind.errors import ConfigError
 from eftraind.isa import Command, Flag, Op, Operand, Slot
-from eftraind.plan import search
+from eftraind.plan import search, step
 from eftraind.plan.board import Board
 from eftraind.plan.cost import Coster
 from eftraind.plan.design import Design
@@ -119,7 +119,7 @@ def test_a_whole_step(board: str) -> None:
     design = search.plan(graph, place, 4).design
     coster = Coster(design, Machine.of(design, place))
     modelled = simulated = 0.0
-    for c in search.training_program(graph, place, 4, design.t).commands:
+    for c in step.training_program(graph, place, 4, design.t).commands:
         cost = coster.command(c)
         modelled += cost.cycles
         simulated += simulate(c, cost.tiling, design, place)[0]

@@ -1,0 +1,66 @@
+"""A training step on a design of our kernel: compiled for the board's memory, and costed."""
+
+from eftraind.errors import ConfigError
+from eftraind.graph import Graph
+from eftraind.isa import Program, Slot
+from eftraind.plan import lower
+from eftraind.plan.board import Board
+from eftraind.plan.cost import Coster
+from eftraind.plan.design import Design, resources
+from eftraind.plan.lower import Plan
+from eftraind.plan.machine import Machine
+from eftraind.plan.memory import WEIGHT_SLOTS, mb
+from eftraind.plan.outcome import Schedule
+
+KERNEL = "eftraind"
+
+
+def schedule(graph: Graph, board: Board, batch: int, design: Design) -> Schedule:
+    """A training step of `batch` images on a given design."""
+    program = training_program(graph, board, batch, design.t)
+    return costed(graph, board, batch, design, program)
+
+
+def training_program(graph: Graph, board: Board, batch: int, t: int) -> Program:
+    """The step compiled with as many images at a time as the board's memory holds, and with the
+    outputs of batch normalisation kept if they fit too.
+
+    Raises ConfigError with need and budget if not even one image fits.
+    """
+    chunk = batch
+    while True:
+        for keep in (True, False):
+            program = lower.training(graph, t, Plan(batch, chunk, keep_norms=keep))
+            need = memory_bytes(program)
+            if need <= board.memory.cma_bytes:
+                return program
+        if chunk == 1:
+            raise ConfigError(
+                f"{graph.name} needs {mb(need)} of contiguous memory to train on a batch of "
+                f"{batch}; {board.name} has {mb(board.memory.cma_bytes)}",
+                remedy="a smaller batch, or a larger CMA area (memory.cma_mib)",
+            )
+        chunk = -(-chunk // 2)
+
+
+def memory_bytes(program: Program) -> int:
+    """DRAM that training needs beside serving: every weight bank, and the program's slots."""
+    bank = program.need_words.get(Slot.LEARNER, 0)
+    slots = sum(words for slot, words in program.need_words.items() if slot not in WEIGHT_SLOTS)
+    return 4 * (slots + len(WEIGHT_SLOTS) * bank)
+
+
+def costed(graph: Graph, board: Board, batch: int, design: Design, program: Program) -> Schedule:
+    coster = Coster(design, Machine.of(design, board))
+    return Schedule(
+        kernel=KERNEL,
+        board=board.name,
+        network=graph.name,
+        batch=batch,
+        t=design.t,
+        clock_mhz=design.clock_mhz,
+        resources=resources(design),
+        layers=coster.program(program, tuple(layer.kind for layer in graph.layers)),
+        memory_bytes=memory_bytes(program),
+        macs=design.macs,
+    )
