@@ -4,7 +4,7 @@ States what it needs before it allocates anything, compiles once, and then answe
 once; training is in `training`, slice by slice. It decides neither what to train nor what to serve.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,7 @@ class Executor:
             seed=seed,
             class_weights=class_weights,
             observe=self._observe_slice,
+            compare=self._show_errors,
         )
         program = self.training.program
         self._step_macs = sum(macs(command) for command in program.commands)
@@ -221,6 +222,10 @@ class Executor:
             self._longest_slice_s = seconds
             self._metrics.gauge("device_longest_slice_seconds").set(seconds)
         self._account("train", seconds, 2.0 * self._step_macs * share)
+
+    def _show_errors(self, ratios: Mapping[str, float]) -> None:
+        for operation, ratio in ratios.items():
+            self._metrics.gauge("plan_error_ratio").set(ratio, operation)
 
     def _account(self, work: str, seconds: float, operations: float) -> None:
         self._metrics.counter("device_busy_seconds_total").inc(seconds, work)

@@ -47,8 +47,10 @@ class Training:
         seed: int,
         class_weights: Sequence[float] | None,
         observe: Callable[[float, float], None],
+        compare: Callable[[Mapping[str, float]], None],
     ) -> None:
-        """`observe` is told each slice's seconds and share of the step's operations."""
+        """`observe` is told each slice's seconds and share of the step's operations; `compare`,
+        after each step, measured over predicted time of each kind of command."""
         self.plan = plan
         self.steps_begun = 0
         self._device = device
@@ -58,6 +60,8 @@ class Training:
         self._slice_ns = slice_s * 1e9
         self._seed = seed
         self._observe = observe
+        self._compare = compare
+        self._spent: dict[str, tuple[float, float]] = {}
         self._rates = dict(DEFAULT_RATES)
         self._adam_steps = 0
         self._cursor = 0
@@ -150,6 +154,7 @@ class Training:
         batch = np.concatenate([rows, labels]).astype(np.int32)
         self._device.write(self._device.bound(Slot.TRAIN_BATCH), batch)
         self._seconds = 0.0
+        self._spent = {}
         self.steps_begun += 1
         if self._drops:
             words = np.random.SeedSequence([self._seed, self.steps_begun]).generate_state(1)
@@ -183,13 +188,27 @@ class Training:
         except DeviceError:
             self.drop()
             raise
+        self._hold_against(first, measured)
         self._predicted_ns[first:last] += 0.2 * (measured - self._predicted_ns[first:last])
         seconds = float(measured.sum()) * 1e-9
         self._seconds += seconds
         share = seconds / max(float(self._predicted_ns.sum()) * 1e-9, 1e-12)
         self._observe(seconds, min(share, 1.0))
         self._cursor = last % len(self._predicted_ns)
+        if self._cursor == 0:
+            ratios = {op: spent / planned for op, (spent, planned) in self._spent.items()}
+            self._compare(ratios)
         return self._cursor == 0
+
+    def _hold_against(self, first: int, measured: npt.NDArray[np.int64]) -> None:
+        """Add up measured and predicted time by kind of command; where slices have no bound,
+        nothing is predicted."""
+        for offset, spent in enumerate(measured):
+            planned = float(self._predicted_ns[first + offset])
+            if planned > 0:
+                op = self.program.commands[first + offset].op.name.lower()
+                before = self._spent.get(op, (0.0, 0.0))
+                self._spent[op] = before[0] + float(spent), before[1] + planned
 
     def _named(self, error: NonFiniteError) -> NonFiniteError:
         bank = BankLayout.of(self._graph, self._t)
