@@ -43,13 +43,16 @@ class Traits:
     streams: bool = True
     """A store's mask and old sums come as a stream; else in runs of RUN pixels, read, then
     written."""
+    beside: bool = True
+    """The second map of a streaming command comes on the port for weights; else on the one for
+    features, behind the first."""
     updates: bool = True
     """UPDATE goes through its words once; else twice, first to find what is not finite, and load,
     step and store follow each other."""
 
 
 SPECIFIED = Traits()
-AS_WRITTEN = Traits(blocks=False, streams=False, updates=False)
+AS_WRITTEN = Traits(blocks=False, streams=False, beside=False, updates=False)
 """As the sources in hls are so far."""
 RUN = 64
 

@@ -22,6 +22,9 @@ pipelined. An estimate from the operators' latencies."""
 SOFTMAX_CYCLES = 80
 """Logarithm and the ends of four loops, for each image."""
 
+TWO_MAPS = (Op.POOL_BP, Op.BN_SUM, Op.BN_BP, Op.ADD_FP)
+"""Commands that read two maps."""
+
 Words = dict[Channel, int]
 Extents = dict[str, int]
 
@@ -41,7 +44,10 @@ def traffic(c: Command, design: Design) -> Traffic:
     if formula is None:
         raise ProgramError(f"no cost formula for {c.op!r}", remedy="extend plan.map_cost")
     moved = formula(c, design, extents(c, design.t))
-    return Traffic(_named(moved.loads), _named(moved.stores), moved.work)
+    loads = dict(moved.loads)
+    if c.op in TWO_MAPS and not design.traits.beside:
+        loads[Channel.IN] += loads.pop(Channel.WEIGHTS)
+    return Traffic(_named(loads), _named(moved.stores), moved.work)
 
 
 def _named(words: Words) -> Words:

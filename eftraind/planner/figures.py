@@ -144,6 +144,7 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
         ("as specified", ours),
         ("each row of a tile waits for the memory", _with(ours, blocks=False)),
         ("masks are read and results written by turns", _with(ours, streams=False)),
+        ("the second map of a streaming command comes behind the first", _with(ours, beside=False)),
         ("UPDATE goes through its words twice, nothing overlaps", _with(ours, updates=False)),
         ("one port a channel", narrow),
         (f"an array of {shape(square)}", square),
