@@ -1,7 +1,7 @@
 """Closed-form cost of CONV_FP, CONV_BP and CONV_WU on our kernel.
 
-FP and BP walk, outer to inner: groups of output tiles whose weights stay, images, row tiles, output
-tiles, input tiles. WU walks output tiles, input tiles, images, row tiles: one tile of the gradient
+FP and BP walk, outer to inner: groups of output tiles whose weights stay, images, areas, output
+tiles, input tiles. WU walks output tiles, input tiles, images, areas: one tile of the gradient
 stays on chip while all images pass. Each innermost turn is a pass of the pipeline in
 `plan.rounds`. The simulator runs the same loops without this module.
 """
@@ -15,9 +15,9 @@ from eftraind.plan.design import RUN, Design
 from eftraind.plan.machine import Channel, Machine
 from eftraind.plan.rounds import Round, Total, Words
 from eftraind.plan.runs import Runs, Turn, first_turn, last_turn, nest, parts, turns
-from eftraind.plan.shape import ConvShape, RowTile, row_tiles
+from eftraind.plan.shape import Area, ConvShape, areas
 from eftraind.plan.tiles import tiles
-from eftraind.plan.tiling import Tiling, in_cols, partial_sums
+from eftraind.plan.tiling import Tiling, partial_sums
 
 Loops = list[Runs[Any]]
 
@@ -68,12 +68,11 @@ class _Walk:
         self.design = design
         self.shape = shape = ConvShape.of(c)
         self.images = turns(parts(shape.images, tiling.images))
-        self.rows = turns(list(row_tiles(shape, tiling.rows)))
+        self.areas = turns(areas(shape, tiling.rows, tiling.cols))
         self.in_steps = [(1, 1)] if shape.depthwise else self._steps(shape.in_channels, False)
         self.out_steps = self._steps(shape.out_channels, True)
-        self.computing: dict[tuple[int, RowTile], int] = {}
+        self.computing: dict[tuple[int, Area], int] = {}
         self._lanes = design.t if shape.backwards else min(shape.lanes, design.t)
-        self._cols = in_cols(shape)
 
     def round(self, turn: Any = None, before: Any = None, after: Any = None) -> Round:
         """Compute `turn`, load for the pass after, store what the pass before left."""
@@ -106,11 +105,11 @@ class _Walk:
         lanes = self.design.array_m if out else self.design.array_n
         return parts(tiles(channels, self.design.t), lanes // self.design.t)
 
-    def source_words(self, images: int, rows: RowTile, channel_tiles: int) -> int:
-        return images * rows.loaded * self._cols * channel_tiles * self._lanes
+    def source_words(self, images: int, area: Area, channel_tiles: int) -> int:
+        return images * area.loaded * channel_tiles * self._lanes
 
-    def out_words(self, images: int, rows: RowTile, channel_tiles: int) -> int:
-        return images * rows.rows * self.shape.out_cols * channel_tiles * self.design.t
+    def out_words(self, images: int, area: Area, channel_tiles: int) -> int:
+        return images * area.outs * channel_tiles * self.design.t
 
     def weight_words(self, m: int, n: int) -> int:
         lanes = 1 if self.shape.depthwise else self._lanes
@@ -118,7 +117,7 @@ class _Walk:
 
 
 class _Map(_Walk):
-    """FP and BP. A turn is (image, row, output step, input step) of one group."""
+    """FP and BP. A turn is (image, area, output step, input step) of one group."""
 
     def __init__(self, c: Command, tiling: Tiling, design: Design) -> None:
         super().__init__(c, tiling, design)
@@ -140,7 +139,7 @@ class _Map(_Walk):
         self._groups.append((self._loops(steps), 1))
 
     def _loops(self, steps: Runs[int]) -> Loops:
-        return [self.images, self.rows, steps, turns(self.in_steps)]
+        return [self.images, self.areas, steps, turns(self.in_steps)]
 
     def ends(self) -> tuple[Any, Any]:
         return first_turn(self._groups[0][0]), last_turn(self._groups[-1][0])
@@ -165,35 +164,36 @@ class _Map(_Walk):
         return bool(turn[3].place == 0)
 
     def _fresh(self, turn: Any) -> bool:
-        image, row = turn[0], turn[1]
-        visit = image.place * sum(count for _, count in self.rows) + row.place
+        image, area = turn[0], turn[1]
+        visit = image.place * sum(count for _, count in self.areas) + area.place
         return bool(visit < self.tiling.rounds)
 
     def loads(self, turn: Any) -> Words:
-        image, row, m, n = turn
+        image, area, m, n = turn
         channel_tiles = m if self.shape.depthwise else n.value
-        loads = [(Channel.IN, self.source_words(image.value, row.value, channel_tiles))]
+        loads = [(Channel.IN, self.source_words(image.value, area.value, channel_tiles))]
         if not self.tiling.stays or self._fresh(turn):
             loads.append((Channel.WEIGHTS, self.weight_words(m, n.value)))
         return tuple(loads)
 
     def load_waits(self, turn: Any) -> int:
-        image, row, m, n = turn
+        image, area, m, n = turn
         channel_tiles = m if self.shape.depthwise else n.value
-        return int(image.value * row.value.loaded * channel_tiles) - 1
+        return int(image.value * area.value.rows.loaded * channel_tiles) - 1
 
     def store_runs(self, turn: Any) -> int:
         """Of those that read: a row of a channel tile, or RUN pixels of it."""
-        image, row, m, n = turn
+        image, area, m, n = turn
         reads = any(not channel.writes for channel, _ in self.stores(turn))
-        return image.value * row.value.rows * m * -(-self.shape.out_cols // RUN) if reads else 0
+        lines = image.value * area.value.rows.outs * m
+        return lines * -(-area.value.cols.outs // RUN) if reads else 0
 
     def stores(self, turn: Any) -> Words:
         """After the last input step; with MASK or ACCUMULATE, joined with what is read beside."""
-        image, row, m, n = turn
+        image, area, m, n = turn
         if not n.last:
             return ()
-        out = self.out_words(image.value, row.value, m)
+        out = self.out_words(image.value, area.value, m)
         reads = sum(bool(self.c.flags & flag) for flag in (Flag.MASK, Flag.ACCUMULATE))
         if reads and self.shape.backwards:
             return ((Channel.JOINED, reads * out), (Channel.OUT, out))
@@ -206,16 +206,16 @@ class _Map(_Walk):
             self.computing[visit] = self._sweeps(*visit)
         shape, cycles = self.shape, self.computing[visit]
         if turn[3].place == 0 and (0 in shape.row_taps() or 0 in shape.col_taps()):
-            cycles += visit[0] * visit[1].rows * -(-shape.out_cols // self.design.pixels)
+            cycles += visit[0] * visit[1].steps(self.design.pixels)
         return cycles
 
-    def _sweeps(self, images: int, row: RowTile) -> int:
+    def _sweeps(self, images: int, area: Area) -> int:
         """Tap by tap over the tile's pixels; a sum is met again only after `revisit` cycles, so
         short sweeps are padded."""
         shape, design = self.shape, self.design
         fold, cycles = shape.fold(design), 0
-        for rows, row_taps in zip(row.by_phase, shape.row_taps(), strict=True):
-            for cols, col_taps in zip(shape.cols_by_phase(), shape.col_taps(), strict=True):
+        for rows, row_taps in zip(area.rows.by_phase, shape.row_taps(), strict=True):
+            for cols, col_taps in zip(area.cols.by_phase, shape.col_taps(), strict=True):
                 pixels = images * rows * -(-cols // design.pixels)
                 taps = row_taps * -(-col_taps // fold)
                 cycles += taps * max(pixels, design.revisit)
@@ -223,11 +223,11 @@ class _Map(_Walk):
 
 
 class _Gradient(_Walk):
-    """WU. A turn is (output step, input step, image, row)."""
+    """WU. A turn is (output step, input step, image, area)."""
 
     def __init__(self, c: Command, tiling: Tiling, design: Design) -> None:
         super().__init__(c, tiling, design)
-        self._loops: Loops = [self.out_steps, turns(self.in_steps), self.images, self.rows]
+        self._loops: Loops = [self.out_steps, turns(self.in_steps), self.images, self.areas]
 
     def ends(self) -> tuple[Any, Any]:
         return first_turn(self._loops), last_turn(self._loops)
@@ -241,21 +241,23 @@ class _Gradient(_Walk):
 
     def loads(self, turn: Any) -> Words:
         """x on the port for features, dy on the one for weights."""
-        m, n, image, row = turn
+        m, n, image, area = turn
         channel_tiles = m if self.shape.depthwise else n.value
         return (
-            (Channel.IN, self.source_words(image.value, row.value, channel_tiles)),
-            (Channel.WEIGHTS, self.out_words(image.value, row.value, m)),
+            (Channel.IN, self.source_words(image.value, area.value, channel_tiles)),
+            (Channel.WEIGHTS, self.out_words(image.value, area.value, m)),
         )
 
     def load_waits(self, turn: Any) -> int:
-        m, n, image, row = turn
+        m, n, image, area = turn
         channel_tiles = max(m, n.value)
-        return int(image.value * max(row.value.loaded, row.value.rows) * channel_tiles) - 1
+        return (
+            int(image.value * max(area.value.rows.loaded, area.value.rows.outs) * channel_tiles) - 1
+        )
 
     def stores(self, turn: Any) -> Words:
-        m, n, image, row = turn
-        if not _last_visit(image, row):
+        m, n, image, area = turn
+        if not _last_visit(image, area):
             return ()
         words = self.weight_words(m, n.value)
         if self.c.flags & Flag.ACCUMULATE:
@@ -267,15 +269,15 @@ class _Gradient(_Walk):
         last visit adds up pairwise, a row of lanes at a time. The bias is one more tap of the
         first input step."""
         shape, design = self.shape, self.design
-        _, n, image, row = turn
+        _, n, image, area = turn
         bias = bool(self.c.flags & Flag.BIAS) and n.place == 0
         taps = shape.taps(design) + bias
         partials = partial_sums(taps, design)
-        pixels: int = image.value * row.value.rows * -(-shape.out_cols // design.pixels)
+        pixels: int = image.value * area.value.steps(design.pixels)
         cycles = -(-pixels // partials) * partials * taps
-        folding = taps * (partials - 1) * design.array_n if _last_visit(image, row) else 0
+        folding = taps * (partials - 1) * design.array_n if _last_visit(image, area) else 0
         return cycles + folding
 
 
-def _last_visit(image: Turn, row: Turn) -> bool:
-    return image.last and row.last
+def _last_visit(image: Turn, area: Turn) -> bool:
+    return image.last and area.last

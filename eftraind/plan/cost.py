@@ -12,7 +12,6 @@ from eftraind.plan.design import Design
 from eftraind.plan.machine import Machine
 from eftraind.plan.outcome import LayerCost, Phase, Tile
 from eftraind.plan.rounds import Total
-from eftraind.plan.shape import ConvShape
 from eftraind.plan.tiles import macs
 from eftraind.plan.tiling import Tiling, tiling_of
 
@@ -59,7 +58,7 @@ class Coster:
             return _outcome(map_cost.cost(c, self._design, self._machine), None, None)
         tiling = tiling_of(c, self._design)
         total = conv_cost.cost(c, tiling, self._design, self._machine)
-        return _outcome(total, tiling, tiling.tile(self._design, ConvShape.of(c)))
+        return _outcome(total, tiling, tiling.tile(self._design))
 
     def program(self, program: Program, kinds: tuple[str, ...]) -> tuple[LayerCost, ...]:
         """Costs by layer and phase, in the program's order; `kinds` of the layers.

@@ -6,6 +6,7 @@ pipeline of three stages needs to know of a turn.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar("T")
@@ -19,6 +20,14 @@ class Turn(NamedTuple):
     place: int
     """0, 1, or 2 for all later ones."""
     last: bool
+
+
+def counted(items: Sequence[T]) -> Runs[T]:
+    """
+    >>> counted("aab")
+    [('a', 2), ('b', 1)]
+    """
+    return [(item, len(list(same))) for item, same in groupby(items)]
 
 
 def parts(whole: int, part: int) -> Runs[int]:

@@ -10,18 +10,42 @@ from functools import lru_cache
 
 from eftraind.isa import Command, Op
 from eftraind.plan.design import Design
+from eftraind.plan.runs import Runs, counted
 
 
 @dataclass(frozen=True)
-class RowTile:
-    """Rows of one tile: how many are loaded, and how many of each stride phase are computed."""
+class Line:
+    """One dimension of a tile: how many rows (or columns) of the source it reads, and how many of
+    each stride phase it computes."""
 
     loaded: int
     by_phase: tuple[int, ...]
 
     @property
-    def rows(self) -> int:
+    def outs(self) -> int:
         return sum(self.by_phase)
+
+
+@dataclass(frozen=True)
+class Area:
+    """The rows and columns of a tile."""
+
+    rows: Line
+    cols: Line
+
+    @property
+    def loaded(self) -> int:
+        """Pixels of the source map."""
+        return self.rows.loaded * self.cols.loaded
+
+    @property
+    def outs(self) -> int:
+        """Pixels of the map that is walked."""
+        return self.rows.outs * self.cols.outs
+
+    def steps(self, pixels: int) -> int:
+        """Iterations over all its pixels, some of a row at a time."""
+        return self.rows.outs * -(-self.cols.outs // pixels)
 
 
 @dataclass(frozen=True)
@@ -67,15 +91,10 @@ class ConvShape:
     def col_taps(self) -> tuple[int, ...]:
         return _phase_taps(self.kernel[1], self.stride[1]) if self.backwards else self.kernel[1:]
 
-    def cols_by_phase(self) -> tuple[int, ...]:
-        if not self.backwards:
-            return (self.out_cols,)
-        return _by_phase(0, self.out_cols, self.stride[1], self.pad[1])
-
     def fold(self, design: Design) -> int:
         """Taps of a kernel row that narrow pixels bring into the array's input lanes together."""
         narrow = self.lanes < design.t and not self.backwards and design.traits.folds
-        return max(1, min(self.kernel[1], design.array_n // self.lanes)) if narrow else 1
+        return design.array_n // self.lanes if narrow else 1
 
     def taps(self, design: Design) -> int:
         """Words a weight bank holds for one tile."""
@@ -93,24 +112,30 @@ def _by_phase(first: int, count: int, stride: int, pad: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=4096)
-def row_tiles(shape: ConvShape, tr: int) -> tuple[tuple[RowTile, int], ...]:
-    """The row tiles of an image from top to bottom, equal neighbours counted."""
-    runs: list[tuple[RowTile, int]] = []
-    stride, kernel, pad = shape.stride[0], shape.kernel[0], shape.pad[0]
-    for first in range(0, shape.out_rows, tr):
-        rows = min(tr, shape.out_rows - first)
+def areas(shape: ConvShape, rows: int, cols: int) -> Runs[Area]:
+    """The tiles of an image, row by row, equal neighbours counted."""
+    lines = _lines(shape, 0, rows)
+    across = _lines(shape, 1, cols)
+    if len(across) == 1:
+        return counted([Area(line, across[0]) for line in lines])
+    return counted([Area(line, column) for line in lines for column in across])
+
+
+def _lines(shape: ConvShape, axis: int, size: int) -> list[Line]:
+    """One dimension, cut into parts of `size`."""
+    stride, kernel, pad = shape.stride[axis], shape.kernel[axis], shape.pad[axis]
+    whole = (shape.out_rows, shape.out_cols)[axis]
+    source = (shape.in_rows, shape.in_cols)[axis]
+    lines = []
+    for first in range(0, whole, size):
+        outs = min(size, whole - first)
         if shape.backwards:
             low = -((kernel - 1 - pad - first) // stride)
-            high = (first + rows - 1 + pad) // stride + 1
-            phases = _by_phase(first, rows, stride, pad)
+            high = (first + outs - 1 + pad) // stride + 1
+            phases = _by_phase(first, outs, stride, pad)
         else:
             low = first * stride - pad
-            high = (first + rows - 1) * stride + kernel - pad
-            phases = (rows,)
-        loaded = max(0, min(shape.in_rows, high) - max(0, low))
-        tile = RowTile(loaded, phases)
-        if runs and runs[-1][0] == tile:
-            runs[-1] = (tile, runs[-1][1] + 1)
-        else:
-            runs.append((tile, 1))
-    return tuple(runs)
+            high = (first + outs - 1) * stride + kernel - pad
+            phases = (outs,)
+        lines.append(Line(max(0, min(source, high) - max(0, low)), phases))
+    return lines

@@ -9,6 +9,7 @@ many blocks (`map_cost`); it shares no timing, and counts rows, taps and words o
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from eftraind.isa import Command, Flag, Op
 from eftraind.plan import map_cost
@@ -133,33 +134,36 @@ class _Nest:
     """T-lane tiles of each array-wide step."""
     images: list[int]
     rows: list[tuple[int, int]]
-    """First row and height of each row tile."""
-    cols: int
-    source_cols: int
+    """First row and height of each tile."""
+    cols: list[tuple[int, int]]
+    """First column and width."""
     lanes: int
 
     @classmethod
     def of(cls, c: Command, tiling: Tiling, design: Design) -> "_Nest":
         t, backwards = design.t, c.op is Op.CONV_BP
         outs, ins = (c.n, c.m) if backwards else (c.m, c.n)
-        height, cols = (c.rows_in, c.cols_in) if backwards else (c.rows_out, c.cols_out)
-        if backwards:
-            source_cols = c.cols_out
-        else:
-            reach = (c.cols_out - 1) * c.stride_cols + c.kernel_cols - c.pad_left
-            source_cols = min(c.cols_in, reach)
-        rows = [
-            (first, min(tiling.rows, height - first)) for first in range(0, height, tiling.rows)
-        ]
+        high, wide = (c.rows_in, c.cols_in) if backwards else (c.rows_out, c.cols_out)
         return cls(
             m=_chunks(-(-outs // t), design.array_m // t),
             n=[1] if c.groups > 1 else _chunks(-(-ins // t), design.array_n // t),
             images=_chunks(c.images, tiling.images),
-            rows=rows,
-            cols=cols,
-            source_cols=source_cols,
+            rows=list(zip(range(0, high, tiling.rows), _chunks(high, tiling.rows), strict=True)),
+            cols=list(zip(range(0, wide, tiling.cols), _chunks(wide, tiling.cols), strict=True)),
             lanes=t if backwards or c.lanes >= t else c.lanes,
         )
+
+    def boxes(self) -> list["_Box"]:
+        return [_Box(*row, *col) for row in self.rows for col in self.cols]
+
+
+class _Box(NamedTuple):
+    """A tile of the map that is walked."""
+
+    row: int
+    height: int
+    col: int
+    width: int
 
 
 def _map_passes(c: Command, tiling: Tiling, design: Design) -> Iterator[Pass]:
@@ -169,13 +173,13 @@ def _map_passes(c: Command, tiling: Tiling, design: Design) -> Iterator[Pass]:
     for group in range(0, len(loop.m), tiling.group):
         visit = 0
         for images in loop.images:
-            for row, height in loop.rows:
-                loaded = images * _rows_needed(c, row, height) * loop.source_cols
-                busy = _sweep_cycles(c, images, row, height, design)
-                clear = _clear_cycles(c, images * height, loop.cols, design)
+            for box in loop.boxes():
+                loaded = images * _source_pixels(c, box)
+                busy = _sweep_cycles(c, images, box, design)
+                clear = _clear_cycles(c, images, box, design)
                 fresh = not tiling.stays or visit < tiling.rounds
                 for m in loop.m[group : group + tiling.group]:
-                    out = [images * height * loop.cols * design.t] * m
+                    out = [images * box.height * box.width * design.t] * m
                     for step, n in enumerate(loop.n):
                         source = m if c.groups > 1 else n
                         one = Pass(cycles=busy + (clear if step == 0 else 0))
@@ -193,22 +197,21 @@ def _map_passes(c: Command, tiling: Tiling, design: Design) -> Iterator[Pass]:
 def _gradient_passes(c: Command, tiling: Tiling, design: Design) -> Iterator[Pass]:
     """WU, written out."""
     loop = _Nest.of(c, tiling, design)
+    visits = [(images, box) for images in loop.images for box in loop.boxes()]
     for m in loop.m:
         for step, n in enumerate(loop.n):
-            for number, images in enumerate(loop.images):
-                for row, height in loop.rows:
-                    last = number == len(loop.images) - 1 and row == loop.rows[-1][0]
-                    loaded = images * _rows_needed(c, row, height) * loop.source_cols
-                    one = Pass(cycles=_outer_cycles(c, images * height, step == 0, last, design))
-                    source = m if c.groups > 1 else n
-                    one.loads[Channel.IN] = [loaded * loop.lanes] * source
-                    one.loads[Channel.WEIGHTS] = [images * height * loop.cols * design.t] * m
-                    if last:
-                        pieces = _weight_pieces(c, m, n, loop.lanes, design)
-                        if c.flags & Flag.ACCUMULATE:
-                            one.stores[Channel.JOINED] = pieces
-                        one.stores[Channel.OUT] = pieces
-                    yield one
+            for number, (images, box) in enumerate(visits):
+                last = number == len(visits) - 1
+                one = Pass(cycles=_outer_cycles(c, images, box, step == 0, last, design))
+                source = m if c.groups > 1 else n
+                one.loads[Channel.IN] = [images * _source_pixels(c, box) * loop.lanes] * source
+                one.loads[Channel.WEIGHTS] = [images * box.height * box.width * design.t] * m
+                if last:
+                    pieces = _weight_pieces(c, m, n, loop.lanes, design)
+                    if c.flags & Flag.ACCUMULATE:
+                        one.stores[Channel.JOINED] = pieces
+                    one.stores[Channel.OUT] = pieces
+                yield one
 
 
 def _weight_pieces(c: Command, m: int, n: int, lanes: int, design: Design) -> list[int]:
@@ -219,62 +222,71 @@ def _weight_pieces(c: Command, m: int, n: int, lanes: int, design: Design) -> li
     return [taps * lanes * design.t] * (m * n)
 
 
-def _rows_needed(c: Command, row: int, height: int) -> int:
-    """Rows of the source map that some pixel of these rows meets."""
-    needed = set()
-    for line in range(row, row + height):
-        for tap in range(c.kernel_rows):
+def _source_pixels(c: Command, box: _Box) -> int:
+    """Pixels of the source map between the first and the last that some pixel of the box meets."""
+    high = c.rows_out if c.op is Op.CONV_BP else c.rows_in
+    wide = c.cols_out if c.op is Op.CONV_BP else c.cols_in
+    rows = _met(
+        c, range(box.row, box.row + box.height), c.kernel_rows, c.stride_rows, c.pad_top, high
+    )
+    cols = _met(
+        c, range(box.col, box.col + box.width), c.kernel_cols, c.stride_cols, c.pad_left, wide
+    )
+    return rows * cols
+
+
+def _met(c: Command, lines: range, kernel: int, stride: int, pad: int, most: int) -> int:
+    met = set()
+    for line in lines:
+        for tap in range(kernel):
             if c.op is Op.CONV_BP:
-                place, rest = divmod(line + c.pad_top - tap, c.stride_rows)
-                if rest == 0 and 0 <= place < c.rows_out:
-                    needed.add(place)
+                place, rest = divmod(line + pad - tap, stride)
             else:
-                place = line * c.stride_rows + tap - c.pad_top
-                if 0 <= place < c.rows_in:
-                    needed.add(place)
-    return max(needed) - min(needed) + 1 if needed else 0
+                place, rest = line * stride + tap - pad, 0
+            if rest == 0 and 0 <= place < most:
+                met.add(place)
+    return max(met) - min(met) + 1 if met else 0
 
 
 def _fold(c: Command, design: Design) -> int:
     if c.op is Op.CONV_BP or c.lanes >= design.t:
         return 1
-    return max(1, min(c.kernel_cols, design.array_n // c.lanes))
+    return design.array_n // c.lanes
 
 
-def _sweep_cycles(c: Command, images: int, row: int, height: int, design: Design) -> int:
+def _sweep_cycles(c: Command, images: int, box: _Box, design: Design) -> int:
     """Every tap sweeps over the pixels it meets; no sum is met again before it is written."""
-    forward = c.op is Op.CONV_FP
-    strides = (1, 1) if forward else (c.stride_rows, c.stride_cols)
-    cols = c.cols_out if forward else c.cols_in
+    strides = (1, 1) if c.op is Op.CONV_FP else (c.stride_rows, c.stride_cols)
     fold, cycles = _fold(c, design), 0
+    rows, cols = range(box.row, box.row + box.height), range(box.col, box.col + box.width)
     for tap_row in range(c.kernel_rows):
         for tap_col in range(0, c.kernel_cols, fold):
-            lines = sum(
-                (line + c.pad_top - tap_row) % strides[0] == 0 for line in range(row, row + height)
-            )
-            wide = sum((col + c.pad_left - tap_col) % strides[1] == 0 for col in range(cols))
+            lines = sum((line + c.pad_top - tap_row) % strides[0] == 0 for line in rows)
+            wide = sum((col + c.pad_left - tap_col) % strides[1] == 0 for col in cols)
             sweep = images * lines * math.ceil(wide / design.pixels)
             cycles += max(sweep, design.revisit)
     return cycles + design.pipeline_cycles
 
 
-def _clear_cycles(c: Command, lines: int, cols: int, design: Design) -> int:
+def _clear_cycles(c: Command, images: int, box: _Box, design: Design) -> int:
     """Some pixels of a stride's map are met by no tap: all are set to zero first."""
     if c.op is Op.CONV_FP:
         return 0
     unmet = c.kernel_rows < c.stride_rows or c.kernel_cols < c.stride_cols
-    return lines * math.ceil(cols / design.pixels) if unmet else 0
+    return images * box.height * math.ceil(box.width / design.pixels) if unmet else 0
 
 
-def _outer_cycles(c: Command, lines: int, with_bias: bool, last: bool, design: Design) -> int:
+def _outer_cycles(
+    c: Command, images: int, box: _Box, with_bias: bool, last: bool, design: Design
+) -> int:
     taps = c.kernel_rows * math.ceil(c.kernel_cols / _fold(c, design))
     if with_bias and c.flags & Flag.BIAS:
         taps += 1
     partials = 1
     while partials * taps < design.revisit:
         partials *= 2
-    groups = math.ceil(lines * math.ceil(c.cols_out / design.pixels) / partials)
-    cycles = groups * partials * taps
+    pixels = images * box.height * math.ceil(box.width / design.pixels)
+    cycles = math.ceil(pixels / partials) * partials * taps
     while last and partials > 1:
         partials //= 2
         cycles += partials * taps * design.array_n

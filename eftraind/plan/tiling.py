@@ -1,7 +1,7 @@
 """How the kernel cuts a convolution into tiles, by its own rule; a design only sets the buffers.
 
-The tile is the tallest of equal ones that the buffers hold; whole maps share a tile if they are
-small. Weights stay on chip for as many output tiles as fit. Counts, no time.
+The tile is the widest, then the tallest of equal ones that the buffers hold; whole maps share a
+tile if they are small. Weights stay on chip for as many output tiles as fit. Counts, no time.
 """
 
 import math
@@ -17,39 +17,39 @@ from eftraind.plan.tiles import tiles
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tr rows of `images` images at a time; weights of `group` output tiles stay together."""
+    """Tr x Tc pixels of `images` images at a time; weights of `group` output tiles stay."""
 
     images: int
     rows: int
+    cols: int
     group: int
     """Array-wide output tiles; their number if weights do not stay."""
     stays: bool
     rounds: int
     """Visits until all weights are in their buffers; 2 if an odd number takes turns in both."""
 
-    def tile(self, design: Design, shape: ConvShape) -> Tile:
+    def tile(self, design: Design) -> Tile:
         """As reports show it."""
         m_on = self.group * design.array_m if self.stays else 0
-        return Tile(design.array_m, design.array_n, self.rows, shape.out_cols, m_on)
+        return Tile(design.array_m, design.array_n, self.rows, self.cols, m_on)
 
 
 def tiling_of(c: Command, design: Design) -> Tiling:
-    """Raises ConfigError, with the need and the budget, if the buffers cannot hold one row."""
+    """Raises ConfigError, with the need and the budget, if the buffers cannot hold a window."""
     shape = ConvShape.of(c)
-    rows = _rows(shape, design)
+    rows, cols = _size(shape, design)
     if rows == 0:
-        wide = _inputs(shape, 1)
+        window = _along(shape, design, 0, 1) * _along(shape, design, 1, 1)
         raise ConfigError(
-            f"one row of {shape.out_cols} pixels takes {wide} pixels of a feature buffer and "
-            f"{shape.out_cols} of an output buffer; the design has {design.feature_depth} and "
-            f"{design.output_depth}",
+            f"one window takes {window} pixels of a feature buffer, the design has "
+            f"{design.feature_depth}",
             remedy="take deeper buffers",
         )
     images = 1
-    if rows == shape.out_rows and design.traits.shares:
-        area, out = _inputs(shape, rows), rows * shape.out_cols
-        fit = min(shape.images, design.feature_depth // area, design.output_depth // out)
-        images = _even(shape.images, max(1, fit))
+    if (rows, cols) == (shape.out_rows, shape.out_cols) and design.traits.shares:
+        area = _along(shape, design, 0, rows) * _along(shape, design, 1, cols)
+        fit = min(design.feature_depth // area, design.output_depth // (rows * cols))
+        images = _even(shape.images, max(1, min(shape.images, fit)))
     taps = shape.taps(design)
     need = taps * partial_sums(taps + 1, design) + 1 if c.op is Op.CONV_WU else taps
     if need > design.weight_tiles:
@@ -59,7 +59,7 @@ def tiling_of(c: Command, design: Design) -> Tiling:
             remedy="take deeper weight buffers",
         )
     group, stays, rounds = _group(shape, taps, design)
-    return Tiling(images, rows, group, stays, rounds)
+    return Tiling(images, rows, cols, group, stays, rounds)
 
 
 def partial_sums(taps: int, design: Design) -> int:
@@ -70,32 +70,51 @@ def partial_sums(taps: int, design: Design) -> int:
     return number
 
 
-def in_cols(shape: ConvShape) -> int:
-    """Columns of the source map that some pixel meets."""
+def _size(shape: ConvShape, design: Design) -> tuple[int, int]:
+    """Rows and columns of a tile: as many columns as one row of the buffers holds, then as many
+    rows. (0, 0): not even one pixel fits."""
+    room_in, room_out = design.feature_depth, design.output_depth
+    cols = min(room_out, _fitting(shape, design, 1, room_in // _along(shape, design, 0, 1)))
+    if cols == 0:
+        return 0, 0
+    cols = _even(shape.out_cols, cols)
+    rows = min(
+        room_out // cols, _fitting(shape, design, 0, room_in // _along(shape, design, 1, cols))
+    )
+    return (_even(shape.out_rows, rows), cols) if rows else (0, 0)
+
+
+def _along(shape: ConvShape, design: Design, axis: int, outs: int) -> int:
+    """Rows (columns) of the source that `outs` of them need at most."""
+    stride, most = shape.stride[axis], (shape.in_rows, shape.in_cols)[axis]
+    reach = _reach(shape, design, axis)
     if shape.backwards:
-        return shape.in_cols
-    kernel, stride, pad = shape.kernel[1], shape.stride[1], shape.pad[1]
-    return min(shape.in_cols, (shape.out_cols - 1) * stride + kernel - pad)
+        return min(most, (outs + reach - 2) // stride + 1)
+    need = (outs - 1) * stride + reach
+    return need if _folded(shape, design, axis) else min(most, need)
 
 
-def _inputs(shape: ConvShape, rows: int) -> int:
-    """Pixels of the source map that `rows` whole output rows need at most."""
-    return _along(shape, 0, rows, shape.in_rows) * _along(shape, 1, shape.out_cols, shape.in_cols)
+def _fitting(shape: ConvShape, design: Design, axis: int, room: int) -> int:
+    """The most rows (columns) whose sources fit a room of so many."""
+    stride, reach = shape.stride[axis], _reach(shape, design, axis)
+    whole, most = (shape.out_rows, shape.out_cols)[axis], (shape.in_rows, shape.in_cols)[axis]
+    if most <= room and not _folded(shape, design, axis):
+        return whole
+    fit = room * stride - reach + 1 if shape.backwards else (room - reach) // stride + 1
+    return max(0, min(whole, fit))
 
 
-def _along(shape: ConvShape, axis: int, outs: int, most: int) -> int:
-    kernel, stride = shape.kernel[axis], shape.stride[axis]
-    if shape.backwards:
-        return min(most, (outs + kernel - 2) // stride + 1)
-    return min(most, (outs - 1) * stride + kernel)
+def _reach(shape: ConvShape, design: Design, axis: int) -> int:
+    """From the first to the last pixel that the taps of one pixel start at. Folded taps lie in the
+    lanes of the first of them."""
+    if not _folded(shape, design, axis):
+        return shape.kernel[axis]
+    fold = shape.fold(design)
+    return (-(-shape.kernel[axis] // fold) - 1) * fold + 1
 
 
-def _rows(shape: ConvShape, design: Design) -> int:
-    """Rows of a tile; 0 if not even one fits."""
-    fit = min(shape.out_rows, design.output_depth // shape.out_cols)
-    while fit and _inputs(shape, fit) > design.feature_depth:
-        fit -= 1
-    return _even(shape.out_rows, fit) if fit else 0
+def _folded(shape: ConvShape, design: Design, axis: int) -> bool:
+    return axis == 1 and shape.fold(design) > 1
 
 
 def _even(whole: int, part: int) -> int:
