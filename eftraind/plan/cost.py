@@ -6,6 +6,7 @@ Every figure is modelled, none was measured. The kernel cuts each command by its
 
 from dataclasses import dataclass, replace
 
+from eftraind.errors import ConfigError
 from eftraind.isa import NOWHERE, Command, Op, Program
 from eftraind.plan import conv_cost, map_cost
 from eftraind.plan.design import Design
@@ -75,7 +76,10 @@ class Coster:
         return tuple(merged.values())
 
     def _layer_cost(self, c: Command, layer: str, kind: str, phase: Phase) -> LayerCost:
-        one = self.command(c)
+        try:
+            one = self.command(c)
+        except ConfigError as error:
+            raise ConfigError(f"layer {layer}: {error.message}", remedy=error.remedy) from error
         return LayerCost(
             layer, kind, phase, one.cycles, 2 * macs(c), one.read_bytes, one.written_bytes,
             one.bound_by, one.tile,

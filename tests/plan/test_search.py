@@ -85,13 +85,19 @@ def test_a_budget_that_holds_nothing_is_refused() -> None:
         )
 
 
-def test_buffers_that_hold_no_row_name_need_and_budget() -> None:
+def test_buffers_that_hold_no_window_name_the_layer_need_and_budget() -> None:
+    shallow = replace(DESIGN, feature_depth=8)
+    with pytest.raises(ConfigError, match="layer conv2: one window takes 9 .* the design has 8"):
+        step.schedule(networks.load("cifar1x"), boards.load("zcu102"), 2, shallow)
+
+
+def test_a_map_wider_than_the_buffers_is_cut_into_columns() -> None:
     c = Command(
         Op.CONV_FP, images=1, m=16, n=16, rows_in=64, cols_in=64, rows_out=64, cols_out=64,
         kernel_rows=3, kernel_cols=3, pad_top=1, pad_left=1, lanes=16,
     )  # fmt: skip
-    with pytest.raises(ConfigError, match="takes 192 pixels of a feature buffer.* 100"):
-        tiling_of(c, replace(DESIGN, feature_depth=100))
+    tiling = tiling_of(c, replace(DESIGN, feature_depth=100))
+    assert (tiling.rows, tiling.cols) == (2, 22)  # 31 columns fit: three equal parts of 64
 
 
 def test_an_operation_without_a_formula_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
