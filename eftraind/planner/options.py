@@ -36,8 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--board", metavar="BOARD", help="shipped board or YAML file")
     add("--batch", type=int, default=16, help="images a training step (16)")
     add("--objective", choices=OBJECTIVES, default="throughput", help="what to seek (throughput)")
-    add("--kernel", default="eftraind",
-        help="eftraind: ours; hls: as written so far; ef_train: the paper's (eftraind)")  # fmt: skip
+    add(
+        "--kernel",
+        default="eftraind",
+        help="eftraind: ours; hls: as written so far; ef_train: the paper's (eftraind)",
+    )
     add("--steps", type=int, default=DEFAULT_STEPS, metavar="N",
         help=f"steps of one adaptation, for its energy ({DEFAULT_STEPS})")  # fmt: skip
     add("--compare", nargs="*", metavar="BOARD", help="all kernels on these boards, or on all")
