@@ -6,6 +6,7 @@ nothing.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from eftraind import boards, networks
 from eftraind.isa import Op
@@ -41,7 +42,9 @@ class Step:
     gflops: float
 
 
+@lru_cache(maxsize=32)
 def found(network: str, board: str, batch: int) -> Found:
+    """Our design and schedule; the page asks for some more than once."""
     return search.plan(networks.load(network), boards.load(board), batch)
 
 
@@ -95,7 +98,7 @@ def asked() -> Iterator[Asked]:
 def ablation(network: str, board_name: str, batch: int) -> Iterator[Step]:
     """From the published kernel to ours, one change after another."""
     graph, board = networks.load(network), boards.load(board_name)
-    ours = search.plan(graph, board, batch).design
+    ours = found(network, board_name, batch).design
     target = kernels.ef_train_target(board)
     published = model.design_for(graph, target, batch)
     yield Step(
@@ -133,7 +136,7 @@ def shape(design: Design) -> str:
 def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
     """What the sources in hls do otherwise than specified, each change alone, then all."""
     graph, board = networks.load(network), boards.load(board_name)
-    ours = search.plan(graph, board, batch).design
+    ours = found(network, board_name, batch).design
     port = board.ports.width_bits // 32
     square = replace(ours, array_m=ours.t, array_n=ours.t, pixels=1)
     narrow = replace(ours, feature_words=port, weight_words=port, result_words=port)
@@ -169,7 +172,7 @@ def everywhere(network: str, batch: int) -> Iterator[OnBoard]:
         board = boards.load(name)
         yield OnBoard(
             name,
-            search.plan(graph, board, batch),
+            found(network, name, batch),
             search.plan(graph, board, batch, limits=search.WRITTEN),
         )
 
@@ -177,7 +180,7 @@ def everywhere(network: str, batch: int) -> Iterator[OnBoard]:
 def clocks(network: str, board_name: str, batch: int) -> Iterator[tuple[float, Schedule]]:
     """The design at every clock of the board."""
     graph, board = networks.load(network), boards.load(board_name)
-    ours = search.plan(graph, board, batch).design
+    ours = found(network, board_name, batch).design
     for clock in board.clocks.mhz:
         design = replace(ours, clock_mhz=clock)
         yield clock, step.schedule(graph, board, batch, design)
@@ -186,7 +189,7 @@ def clocks(network: str, board_name: str, batch: int) -> Iterator[tuple[float, S
 def batches(network: str, board_name: str, sizes: tuple[int, ...]) -> Iterator[tuple[int, float]]:
     """GFLOPS of the design for the largest batch, at every batch."""
     graph, board = networks.load(network), boards.load(board_name)
-    ours = search.plan(graph, board, max(sizes)).design
+    ours = found(network, board_name, max(sizes)).design
     for size in sizes:
         yield size, step.schedule(graph, board, size, ours).gflops
 
@@ -194,7 +197,7 @@ def batches(network: str, board_name: str, sizes: tuple[int, ...]) -> Iterator[t
 def by_operation(network: str, board_name: str, batch: int) -> dict[Op, float]:
     """Cycles an image of each kind of command, in the design for this batch."""
     graph, board = networks.load(network), boards.load(board_name)
-    design = search.plan(graph, board, batch).design
+    design = found(network, board_name, batch).design
     coster = Coster(design, Machine.of(design, board))
     cycles: dict[Op, float] = {}
     for c in step.training_program(graph, board, batch, design.t).commands:
