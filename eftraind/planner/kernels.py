@@ -68,8 +68,8 @@ def written(graph: Graph, board: Board, batch: int, objective: str) -> Planned:
 
 DEFAULT = "eftraind"
 KERNELS: Mapping[str, Kernel] = {
-    "ef_train": Kernel("ef_train", "the EF-Train paper's", ef_train),
-    "eftraind": Kernel("eftraind", "our", eftraind),
+    "ef_train": Kernel("ef_train", "the EF-Train paper's kernel", ef_train),
+    "eftraind": Kernel("eftraind", "our kernel", eftraind),
     "hls": Kernel("hls", "our kernel as its sources are so far", written),
 }
 

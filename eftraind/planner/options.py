@@ -36,12 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--board", metavar="BOARD", help="shipped board or YAML file")
     add("--batch", type=int, default=16, help="images a training step (16)")
     add("--objective", choices=OBJECTIVES, default="throughput", help="what to seek (throughput)")
-    add("--kernel", default="eftraind", help="eftraind: ours; ef_train: the paper's (eftraind)")
+    add(
+        "--kernel",
+        default="eftraind",
+        help="eftraind: ours; hls: as written so far; ef_train: the paper's (eftraind)",
+    )
     add("--steps", type=int, default=DEFAULT_STEPS, metavar="N",
         help=f"steps of one adaptation, for its energy ({DEFAULT_STEPS})")  # fmt: skip
     add("--compare", nargs="*", metavar="BOARD", help="all kernels on these boards, or on all")
     add("--build-description", type=Path, metavar="OUT",
-        help="write the sizes of the bitstream, for hls/; kernel eftraind only")  # fmt: skip
+        help="write the sizes of the bitstream, for hls/; not of kernel ef_train")  # fmt: skip
     add("--json", type=Path, metavar="OUT", help="write the figures")
     add("--plot", type=Path, metavar="OUT", help="write a picture: .png, .svg or .pdf")
 

@@ -18,7 +18,7 @@ RIGHT = {
 def text(schedule: Schedule, board: Board, energy: Energy, title: str) -> str:
     """The whole answer of `eftraind plan`."""
     head = (
-        f"{schedule.network} on {board.title}, batch {schedule.batch}, {title} kernel\n"
+        f"{schedule.network} on {board.title}, batch {schedule.batch}, {title}\n"
         "modelled, never run on this board: all figures are calculated"
     )
     return "\n\n".join(

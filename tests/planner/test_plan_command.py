@@ -164,7 +164,7 @@ def test_the_picture_of_the_reproduction(
     [
         (["--network", "vgg17", *BOARD], r"no network 'vgg17' .*did you mean vgg16\?.*cifar1x"),
         (["--network", "vgg16", "--board", "zcu120"], r"no board 'zcu120' .*pynq-z1"),
-        (["--network", "vgg16", *BOARD, "--kernel", "ef-train"], "known: ef_train, eftraind"),
+        (["--network", "vgg16", *BOARD, "--kernel", "ef-train"], "known: ef_train, eftraind, hls"),
         (["--network", "resnet20", "--board", "zcu102", "--kernel", "ef_train"], r"layer \w+: "),
         (["--network", "vgg16", "--kernel", "ef_train", *BOARD], r"needs 2016 MB .* has 537 MB"),
         (["--network", "vgg16"], r"--board must be given"),
