@@ -182,11 +182,13 @@ class _Map(_Walk):
         return int(image.value * area.value.rows.loaded * channel_tiles) - 1
 
     def store_runs(self, turn: Any) -> int:
-        """Of those that read: a row of a channel tile, or RUN pixels of it."""
+        """Of those that read: RUN pixels of a channel tile, over rows that are whole."""
         image, area, m, n = turn
-        reads = any(not channel.writes for channel, _ in self.stores(turn))
-        lines = image.value * area.value.rows.outs * m
-        return lines * -(-area.value.cols.outs // RUN) if reads else 0
+        if all(channel.writes for channel, _ in self.stores(turn)):
+            return 0
+        if self.tiling.cols == self.shape.out_cols:
+            return int(image.value * m * -(-area.value.outs // RUN))
+        return int(image.value * area.value.rows.outs * m * -(-area.value.cols.outs // RUN))
 
     def stores(self, turn: Any) -> Words:
         """After the last input step; with MASK or ACCUMULATE, joined with what is read beside."""

@@ -142,7 +142,6 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
     narrow = replace(ours, feature_words=port, weight_words=port, result_words=port)
     for change, design in (
         ("as specified", ours),
-        ("each row of a tile waits for the memory", _with(ours, blocks=False)),
         ("masks are read and results written by turns", _with(ours, streams=False)),
         ("the second map of a streaming command comes behind the first", _with(ours, beside=False)),
         ("UPDATE goes through its words twice, nothing overlaps", _with(ours, updates=False)),
