@@ -231,7 +231,14 @@ def digest() -> int:
 def c_header() -> str:
     """The generated C header `registers.h`."""
     out = ["// Generated from eftraind/registers.py: do not edit.", "#pragma once"]
-    out += ["#include <cstdint>", "namespace eft {"]
+    out += ['#include "bits.h"', '#include "isa.h"', "namespace eft {"]
     out.append(f"constexpr uint32_t KERNEL_DIGEST = 0x{digest():08x}u;")
     out += [f"constexpr int32_t {name} = {value};" for name, value in _constants().items()]
-    return "\n".join([*out, "}  // namespace eft", ""])
+    out += ["// A command from its words, as they come from a port.", "inline Command decode(const float w[]) {"]
+    out.append("  Command c;")
+    names = isa.word_names()
+    out += [
+        f"  c.{name} = " + (f"w[{index}];" if name == "scalar" else f"as_int(w[{index}]);")
+        for index, name in enumerate(names)
+    ]
+    return "\n".join([*out, "  return c;", "}", "}  // namespace eft", ""])

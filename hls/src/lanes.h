@@ -1,0 +1,306 @@
+// Pooling and arithmetic element by element, on chip. Maxima are taken T lanes at a time, they are
+// cheap; element arithmetic goes a beat of 4 lanes at a time, as fast as its operands can arrive.
+#pragma once
+#include "array.h"
+#include "functions.h"
+
+namespace eft {
+
+inline bool above(float value, float best) { return value > best || (value != value && best == best); }
+
+// y = maximum of y and one tap of x; NaN wins, and the first of equals.
+static int maxima(const Axis& rows, const Axis& cols, const Pass& p, const float x[X_DEPTH][T], float y[Y_DEPTH][T]) {
+  HLS(INLINE off)
+  int steps = 0;
+  Line row = first_line(rows, p.rows);
+max_row:
+  for (int i = 0; i < p.rows.taps; ++i) {
+    HLS(LOOP_TRIPCOUNT min=1 max=7)
+    Line col = first_line(cols, p.cols);
+  max_col:
+    for (int j = 0; j < p.cols.taps; ++j) {
+      HLS(LOOP_TRIPCOUNT min=1 max=7)
+      const Sweep s = sweep_of(p, row, col);
+      const bool first = p.first && p.rows.tap + i == 0 && p.cols.tap + j == 0;
+      const int area = area_of(s), n = most(area, REVISIT);
+      Pixel at = {0, 0, 0};
+    max_pixel:
+      for (int k = 0; k < n; ++k) {
+        HLS(PIPELINE II=1)
+        HLS(LOOP_TRIPCOUNT min=REVISIT max=Y_DEPTH)
+        HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
+        const int from = k < area ? input_of(s, at) : -1, to = k < area ? output_of(s, at) : 0;
+      max_lane:
+        for (int m = 0; m < T; ++m) {
+          HLS(UNROLL)
+          const float best = first ? -INFINITE : y[to][m];
+          const float value = from >= 0 ? x[from][m] : -INFINITE;
+          if (k < area) y[to][m] = above(value, best) ? value : best;
+        }
+        advance(at, s.rows.count, s.cols.count);
+      }
+      steps += n;
+      next_line(cols, col);
+    }
+    next_line(rows, row);
+  }
+  return steps;
+}
+
+// The gradient of maximum pooling, in two parts: the first maximum of every window of the tile, kept
+// with its tap in the weight buffer; then each window's dy, tap by tap, to the pixel that was it.
+// x holds the pixels of the windows from 0 on, dy from X_DEPTH / 2 on.
+struct Windows {
+  Axis rows, cols;  // forward, from the windows of the tile to their pixels
+  Span row, col;
+};
+
+constexpr int WINDOWS = W_DEPTH * T / 2;
+
+static int first_maxima(const Windows& v, int images, const float x[X_DEPTH][T], float w[W_DEPTH][T][T]) {
+  HLS(INLINE off)
+  int steps = 0;
+  Line row = first_line(v.rows, v.row);
+  int tap = 0;
+found_row:
+  for (int i = 0; i < v.row.taps; ++i) {
+    HLS(LOOP_TRIPCOUNT min=1 max=7)
+    Line col = first_line(v.cols, v.col);
+  found_col:
+    for (int j = 0; j < v.col.taps; ++j) {
+      HLS(LOOP_TRIPCOUNT min=1 max=7)
+      const Sweep s = {row, col, images, v.row.ins, v.col.ins, v.row.outs, v.col.outs};
+      const int area = area_of(s), n = most(area, REVISIT);
+      Pixel at = {0, 0, 0};
+    found_pixel:
+      for (int k = 0; k < n; ++k) {
+        HLS(PIPELINE II=1)
+        HLS(LOOP_TRIPCOUNT min=REVISIT max=WINDOWS)
+        HLS(DEPENDENCE variable=w inter RAW distance=REVISIT true)
+        const int from = k < area ? input_of(s, at) : -1, to = k < area ? output_of(s, at) : 0;
+      found_lane:
+        for (int m = 0; m < T; ++m) {
+          HLS(UNROLL)
+          const float best = tap == 0 ? -INFINITE : w[to / T][to % T][m];
+          const float value = from >= 0 ? x[from][m] : -INFINITE;
+          const bool better = above(value, best);
+          if (k < area) {
+            w[to / T][to % T][m] = better ? value : best;
+            if (tap == 0 || better) w[W_DEPTH / 2 + to / T][to % T][m] = static_cast<float>(tap);
+          }
+        }
+        advance(at, s.rows.count, s.cols.count);
+      }
+      steps += n;
+      ++tap;
+      next_line(v.cols, col);
+    }
+    next_line(v.rows, row);
+  }
+  return steps;
+}
+
+static int scatter_maxima(const Axis& rows, const Axis& cols, const Pass& p, const float x[X_DEPTH][T],
+                          const float w[W_DEPTH][T][T], float y[Y_DEPTH][T]) {
+  HLS(INLINE off)
+  int steps = p.images * p.rows.outs * p.cols.outs;
+  clear(steps, y);
+  Line row = first_line(rows, p.rows);
+  int tap = 0;
+scatter_row:
+  for (int i = 0; i < p.rows.taps; ++i) {
+    HLS(LOOP_TRIPCOUNT min=1 max=7)
+    Line col = first_line(cols, p.cols);
+  scatter_col:
+    for (int j = 0; j < p.cols.taps; ++j) {
+      HLS(LOOP_TRIPCOUNT min=1 max=7)
+      const Sweep s = sweep_of(p, row, col);
+      const int area = area_of(s), n = most(area, REVISIT);
+      Pixel at = {0, 0, 0};
+    scatter_pixel:
+      for (int k = 0; k < n; ++k) {
+        HLS(PIPELINE II=1)
+        HLS(LOOP_TRIPCOUNT min=REVISIT max=Y_DEPTH)
+        HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
+        const int from = k < area ? input_of(s, at) : -1, to = k < area ? output_of(s, at) : 0;
+      scatter_lane:
+        for (int m = 0; m < T; ++m) {
+          HLS(UNROLL)
+          const int window = most(from, 0);
+          const bool hers = w[W_DEPTH / 2 + window / T][window % T][m] == static_cast<float>(tap);
+          if (from >= 0 && hers) y[to][m] = y[to][m] + x[X_DEPTH / 2 + window][m];
+        }
+        advance(at, s.rows.count, s.cols.count);
+      }
+      steps += n;
+      ++tap;
+      next_line(cols, col);
+    }
+    next_line(rows, row);
+  }
+  return steps;
+}
+
+// Each window's dy becomes the share that every element inside the map gets.
+static int share_windows(const Axis& rows, const Axis& cols, const Pass& p, float x[X_DEPTH][T]) {
+  HLS(INLINE off)
+  const int beats = p.images * p.rows.ins * p.cols.ins * QUADS;
+  Pixel at = {0, 0, 0};
+  int pixel = 0, quad = 0;
+share_beat:
+  for (int i = 0; i < beats; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=1 max=X_DEPTH*QUADS)
+    HLS(DEPENDENCE variable=x inter false)
+    const float share = window_share(rows, cols, p.rows.in + at.row, p.cols.in + at.col);
+  share_lane:
+    for (int e = 0; e < BEAT_WORDS; ++e) {
+      HLS(UNROLL)
+      x[pixel][quad * BEAT_WORDS + e] = x[pixel][quad * BEAT_WORDS + e] * share;
+    }
+    if (++quad == QUADS) {
+      quad = 0;
+      ++pixel;
+      advance(at, p.rows.ins, p.cols.ins);
+    }
+  }
+  return beats;
+}
+
+// Whether dropout keeps elements: nn.pointwise.dropout_keep says how.
+struct Dropout {
+  uint32_t key, threshold;
+  float scale;
+};
+
+inline Dropout dropout_of(const Command& c, uint32_t seed) {
+  Dropout d;
+  d.key = mixed(seed ^ (static_cast<uint32_t>(c.layer + 1) * 0x9e3779b9u));
+  d.threshold = static_cast<uint32_t>(c.scalar * 4294967296.0f);
+  d.scale = 1.0f / (1.0f - c.scalar);
+  return d;
+}
+
+// One element of y from its operands a and b; k[i] are rows of per-channel vectors.
+inline float combined(const Command& c, float a, float b, const float k[4], float along, float plain) {
+  if (c.op == OP_ADD_FP) return a + b;
+  if (c.op == OP_BN_FP) return k[0] * ((a - k[2]) * k[3]) + k[1];
+  if (c.op == OP_BN_BP && has(c, FLAG_FROZEN)) return k[0] * k[3] * a;
+  if (c.op == OP_BN_BP) return k[0] * k[3] * (a - plain - (b - k[2]) * k[3] * along);
+  return a;
+}
+
+// Commands on elements. Operand a lies in x from 0 on, b from X_DEPTH / 2 on; rows 0..3 of w[0] hold
+// gamma, beta, mean, inverse deviation, rows 0..1 of w[1] BN_SUM's vectors, if the command has them.
+// CONCAT takes T lanes from a and b, from lane `shift` of a on.
+static int elements(const Command& c, const Pass& p, const Dropout& drop, int shift, const float x[X_DEPTH][T],
+                    const float w[W_DEPTH][T][T], float y[Y_DEPTH][T]) {
+  HLS(INLINE off)
+  const int beats = p.images * p.rows.outs * p.cols.outs * QUADS;
+  const bool dropped = c.op == OP_DROP_FP || c.op == OP_DROP_BP;
+  const float share = 1.0f / static_cast<float>(most(c.count, 1));
+  Pixel at = {0, 0, 0};
+  int pixel = 0, quad = 0;
+element_beat:
+  for (int i = 0; i < beats; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=1 max=Y_DEPTH*QUADS)
+    HLS(DEPENDENCE variable=y inter false)
+    const int image = c.axis + p.image + at.image;
+    const int row = p.rows.out + at.row, col = p.cols.out + at.col;
+  element_lane:
+    for (int e = 0; e < BEAT_WORDS; ++e) {
+      HLS(UNROLL)
+      const int lane = quad * BEAT_WORDS + e;
+      const bool turned = lane + shift >= T;
+      const int source = turned ? lane + shift - T : lane + shift;
+      const float a = x[turned ? X_DEPTH / 2 + pixel : pixel][source], b = x[X_DEPTH / 2 + pixel][lane];
+      const float k[4] = {w[0][0][lane], w[0][1][lane], w[0][2][lane], w[0][3][lane]};
+      float v = combined(c, a, b, k, w[1][0][lane] * share, w[1][1][lane] * share);
+      if (dropped) {
+        const uint32_t channel = static_cast<uint32_t>(image) * c.n + p.out_tile * T + lane;
+        const uint32_t index = (channel * c.rows_in + row) * c.cols_in + col;
+        v = mixed(drop.key + index) >= drop.threshold ? a * drop.scale : 0.0f;
+      }
+      y[pixel][lane] = v;
+    }
+    if (++quad == QUADS) {
+      quad = 0;
+      ++pixel;
+      advance(at, p.rows.outs, p.cols.outs);
+    }
+  }
+  return beats;
+}
+
+// Sums over the pixels of a pass, per channel: pixel i goes to partial sum i % SHARES, so that one is
+// used again after REVISIT iterations; then they are added in order, and the pass to the total. Sums of
+// sums lose little: no chain of additions is longer than a pass or the number of passes.
+constexpr int SHARES = REVISIT / QUADS > 1 ? REVISIT / QUADS : 1;
+static_assert((SHARES & (SHARES - 1)) == 0, "pixels are dealt by their low bits");
+
+// Terms are, by kind: x; x - k[0] by its share; its square and itself by their share; b * xhat and b;
+// x * x.
+enum Sum { SUM_PLAIN, SUM_SHIFTED, SUM_SQUARED, SUM_ALONG, SUM_OF_SQUARES };
+
+static int sums(Sum kind, int pixels, float share, const float k[2][T], const float x[X_DEPTH][T],
+                float total[2][T]) {
+  HLS(INLINE off)
+  float part[2][SHARES][T];
+  HLS(ARRAY_PARTITION variable=part complete dim=1)
+  HLS(ARRAY_PARTITION variable=part complete dim=3)
+sum_clear:
+  for (int i = 0; i < SHARES; ++i) {
+    HLS(PIPELINE II=1)
+  sum_clear_lane:
+    for (int m = 0; m < T; ++m) {
+      HLS(UNROLL)
+      part[0][i][m] = part[1][i][m] = 0.0f;
+    }
+  }
+  int pixel = 0, quad = 0;
+sum_beat:
+  for (int i = 0; i < pixels * QUADS; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=1 max=Y_DEPTH*QUADS)
+    HLS(DEPENDENCE variable=part inter RAW distance=REVISIT true)
+    const int slot = pixel % SHARES;
+  sum_lane:
+    for (int e = 0; e < BEAT_WORDS; ++e) {
+      HLS(UNROLL)
+      const int lane = quad * BEAT_WORDS + e;
+      const float a = x[pixel][lane], b = x[X_DEPTH / 2 + pixel][lane];
+      const float off = a - k[0][lane];
+      float term = a;
+      if (kind == SUM_SHIFTED) term = off * share;
+      if (kind == SUM_SQUARED) term = off * off * share;
+      if (kind == SUM_ALONG) term = b * (off * k[1][lane]);
+      if (kind == SUM_OF_SQUARES) term = a * a;
+      part[0][slot][lane] = part[0][slot][lane] + term;
+      if (kind == SUM_ALONG) part[1][slot][lane] = part[1][slot][lane] + b;
+      if (kind == SUM_SQUARED) part[1][slot][lane] = part[1][slot][lane] + off * share;
+    }
+    if (++quad == QUADS) {
+      quad = 0;
+      ++pixel;
+    }
+  }
+sum_lanes:
+  for (int m = 0; m < T; ++m) {
+    HLS(PIPELINE off)
+  sum_both:
+    for (int h = 0; h < 2; ++h) {
+      HLS(PIPELINE off)
+      float all = part[h][0][m];
+    sum_shares:
+      for (int i = 1; i < SHARES; ++i) {
+        HLS(PIPELINE off)
+        all = all + part[h][i][m];
+      }
+      total[h][m] = total[h][m] + all;
+    }
+  }
+  return pixels * QUADS;
+}
+
+}  // namespace eft

@@ -1,0 +1,355 @@
+// Between ports and on-chip arrays: every access to memory on behalf of a tile is here. Bursts are
+// loops over consecutive beats without conditions; nothing is computed but what a store finishes.
+#pragma once
+#include "geometry.h"
+
+namespace eft {
+
+// Where an operand starts: a beat of the window, and a word in it (0 but for scalars).
+struct Place {
+  int beat, word;
+};
+
+inline Place behind(const Place& p, int64_t words) {
+  const int64_t at = p.word + words;
+  const Place there = {p.beat + static_cast<int>(at / BEAT_WORDS), static_cast<int>(at % BEAT_WORDS)};
+  return there;
+}
+
+inline float peek(const Word* port, const Place& p, int index) {
+  const Place at = behind(p, index);
+  return port[at.beat].v[at.word];
+}
+
+// The other words of the beat stay.
+inline void poke(Word* port, const Place& p, int index, float value) {
+  const Place at = behind(p, index);
+  Word word = port[at.beat];
+  word.v[at.word] = value;
+  port[at.beat] = word;
+}
+
+// A map in memory.
+struct Map {
+  Place place;
+  int tiles, rows, cols;
+  int quads;  // beats of a pixel: QUADS, or fewer for a narrow network input
+};
+
+inline int row_beat(const Map& m, int image, int tile, int row, int col) {
+  return m.place.beat + (((image * m.tiles + tile) * m.rows + row) * m.cols + col) * m.quads;
+}
+
+// One beat into the feature buffer: quad `q` of column `c` of a row that starts at pixel `base`. With a
+// fold, a column also lies in the higher lanes of those before it; lanes that no column fills are 0.
+template <int DEPTH>
+inline void put(const Word& word, int base, int c, int q, int quads, int fold, int cols, float x[DEPTH][T]) {
+  HLS(INLINE)
+put_group:
+  for (int g = 0; g < QUADS; ++g) {
+    HLS(UNROLL)
+    const int f = g / quads;
+    const int column = f < fold ? c - f : c;
+    if (g % quads == q && column >= 0 && column < cols) {
+    put_lane:
+      for (int e = 0; e < BEAT_WORDS; ++e) {
+        HLS(UNROLL)
+        x[base + column][g * BEAT_WORDS + e] = f < fold ? word.v[e] : 0.0f;
+      }
+    }
+  }
+}
+
+// A part of one channel tile, pixels from `at` of the buffer on. If folded, a box reaches beyond the
+// map, where there are zeros.
+template <int DEPTH>
+static void load_box(const Word* port, const Map& m, int tile, const Box& b, int fold, int at, float x[DEPTH][T]) {
+  HLS(INLINE off)
+  const Word zero = {{0.0f, 0.0f, 0.0f, 0.0f}};
+  const int low = least(most(b.col, 0), m.cols), high = most(low, least(b.col + b.cols + fold - 1, m.cols));
+  int base = at;
+load_image:
+  for (int i = 0; i < b.images; ++i) {
+    HLS(LOOP_TRIPCOUNT min=1 max=8)
+  load_row:
+    for (int r = 0; r < b.rows; ++r) {
+      HLS(LOOP_TRIPCOUNT min=1 max=64)
+      const int row = b.row + r;
+      const bool inside = row >= 0 && row < m.rows;
+      const int from = inside ? low : high, beats = (high - from) * m.quads;
+      const int start = row_beat(m, b.image + i, tile, inside ? row : 0, from);
+    load_edge:
+      for (int c = 0; c < b.cols + fold - 1; ++c) {
+        HLS(PIPELINE off)
+        HLS(LOOP_TRIPCOUNT min=0 max=8)
+        const int column = b.col + c;
+        if (column < from || column >= high) {
+        load_edge_quad:
+          for (int q = 0; q < m.quads; ++q) {
+            HLS(PIPELINE II=1)
+            HLS(LOOP_TRIPCOUNT min=1 max=QUADS)
+            put<DEPTH>(zero, base, c, q, m.quads, fold, b.cols, x);
+          }
+        }
+      }
+      int c = from - b.col, q = 0;
+    load_beat:
+      for (int k = 0; k < beats; ++k) {
+        HLS(PIPELINE II=1)
+        HLS(LOOP_TRIPCOUNT min=4 max=896)
+        put<DEPTH>(port[start + k], base, c, q, m.quads, fold, b.cols, x);
+        if (++q == m.quads) {
+          q = 0;
+          ++c;
+        }
+      }
+      base += b.cols;
+    }
+  }
+}
+
+// A convolution's weights in memory, and how their taps share lanes.
+struct Kernel {
+  Place place;
+  int m_tiles, n_tiles;
+  int rows, cols;
+  int lanes, fold;
+  bool back, depthwise;
+};
+
+// Rows of lanes that a folded tap fills.
+inline int lanes_of(const Kernel& k, int folded_col) {
+  return k.depthwise ? 1 : least(k.fold, k.cols - folded_col * k.fold) * k.lanes;
+}
+
+inline int tap_beat(const Kernel& k, int m_tile, int n_tile, int row, int folded_col) {
+  const int tap = row * k.cols + folded_col * k.fold;
+  if (k.depthwise) return k.place.beat + (m_tile * k.rows * k.cols + tap) * QUADS;
+  return k.place.beat + ((m_tile * k.n_tiles + n_tile) * k.rows * k.cols + tap) * k.lanes * QUADS;
+}
+
+inline int bias_beat(const Kernel& k, int m_tile) {
+  const int blocks = k.depthwise ? k.m_tiles : k.m_tiles * k.n_tiles * k.lanes;
+  return k.place.beat + (blocks * k.rows * k.cols + m_tile) * QUADS;
+}
+
+// The taps of a pass, transposed on the way in for BP; depthwise weights become diagonals.
+static void load_weights(const Word* port, const Kernel& k, const Pass& p, float w[W_DEPTH][T][T]) {
+  HLS(INLINE off)
+  const int m_tile = k.back ? p.in_tile : p.out_tile, n_tile = k.back ? p.out_tile : p.in_tile;
+  int slot = p.slot;
+weights_row:
+  for (int i = 0; i < p.rows.taps; ++i) {
+    HLS(LOOP_TRIPCOUNT min=1 max=11)
+  weights_col:
+    for (int j = 0; j < p.cols.taps; ++j) {
+      HLS(LOOP_TRIPCOUNT min=1 max=11)
+      const int lanes = lanes_of(k, p.cols.tap + j);
+      const int start = tap_beat(k, m_tile, n_tile, p.rows.tap + i, p.cols.tap + j);
+    weights_zero:
+      for (int n = k.depthwise ? 0 : lanes; n < T; ++n) {
+        HLS(PIPELINE II=1)
+        HLS(LOOP_TRIPCOUNT min=0 max=T)
+      weights_zero_lane:
+        for (int m = 0; m < T; ++m) {
+          HLS(UNROLL)
+          w[slot][n][m] = 0.0f;
+        }
+      }
+      int n = 0, q = 0;
+    weights_beat:
+      for (int b = 0; b < lanes * QUADS; ++b) {
+        HLS(PIPELINE II=1)
+        HLS(LOOP_TRIPCOUNT min=QUADS max=T*QUADS)
+        const Word word = port[start + b];
+      weights_lane:
+        for (int e = 0; e < BEAT_WORDS; ++e) {
+          HLS(UNROLL)
+          const int lane = q * BEAT_WORDS + e;
+          const int to_n = k.back || k.depthwise ? lane : n, to_m = k.back ? n : lane;
+          w[slot][to_n][k.depthwise ? lane : to_m] = word.v[e];
+        }
+        if (++q == QUADS) {
+          q = 0;
+          ++n;
+        }
+      }
+      ++slot;
+    }
+  }
+}
+
+// The unit matrix: pooling sums a window's pixels.
+static void load_unit(float w[W_DEPTH][T][T]) {
+  HLS(INLINE off)
+unit_n:
+  for (int n = 0; n < T; ++n) {
+    HLS(PIPELINE II=1)
+  unit_m:
+    for (int m = 0; m < T; ++m) {
+      HLS(UNROLL)
+      w[0][n][m] = n == m ? 1.0f : 0.0f;
+    }
+  }
+}
+
+// `count` vectors of one channel tile become rows `first`.. of w[slot]; they lie `pitch` beats apart.
+static void load_vectors(const Word* port, int beat, int pitch, int count, int slot, int first,
+                         float w[W_DEPTH][T][T]) {
+  HLS(INLINE off)
+vector_row:
+  for (int i = 0; i < count; ++i) {
+    HLS(LOOP_TRIPCOUNT min=2 max=4)
+  vector_beat:
+    for (int q = 0; q < QUADS; ++q) {
+      HLS(PIPELINE II=1)
+      const Word word = port[beat + i * pitch + q];
+    vector_lane:
+      for (int e = 0; e < BEAT_WORDS; ++e) {
+        HLS(UNROLL)
+        w[slot][first + i][q * BEAT_WORDS + e] = word.v[e];
+      }
+    }
+  }
+}
+
+// How a tile is finished on its way out.
+struct Finish {
+  Map map;
+  Place bias, mask;
+  bool add_bias, masks, adds;
+  int flags;  // of the activation
+  float slope;
+  float scale;              // of every element: the mean over a window
+  bool by_window;           // the mean over what lies inside the map
+  Axis rows, cols;          // for that
+  int from, until, channels;  // channels written; others of the map stay, those behind it are 0
+};
+
+inline float activated(float v, int flags, float slope) {
+  if (flags & FLAG_RELU6) return v < 0.0f ? 0.0f : v > 6.0f ? 6.0f : v;
+  if (flags & FLAG_LEAKY) return v > 0.0f ? v : slope * v;
+  return (flags & FLAG_RELU) && v < 0.0f ? 0.0f : v;
+}
+
+// Of the activation that made x, told from x.
+inline float derivative(float x, int flags, float slope) {
+  if (flags & FLAG_RELU6) return x > 0.0f && x < 6.0f ? 1.0f : 0.0f;
+  if (x > 0.0f) return 1.0f;
+  return flags & FLAG_LEAKY ? slope : 0.0f;
+}
+
+constexpr int RUN = 64;  // pixels of a store burst: what is read before is kept
+
+static void read_run(const Word* port, int beat, int beats, float run[RUN * QUADS][BEAT_WORDS]) {
+  HLS(INLINE off)
+run_beat:
+  for (int i = 0; i < beats; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=1 max=RUN*QUADS)
+    const Word word = port[beat + i];
+  run_lane:
+    for (int e = 0; e < BEAT_WORDS; ++e) {
+      HLS(UNROLL)
+      run[i][e] = word.v[e];
+    }
+  }
+}
+
+// One output tile, a run of columns at a time: bias, activation, mask, addition, padded lanes.
+static void store_box(Word* port, const Finish& f, int tile, const Box& b, const float y[Y_DEPTH][T]) {
+  HLS(INLINE off)
+  float before[RUN * QUADS][BEAT_WORDS], mask[RUN * QUADS][BEAT_WORDS], bias[RUN * QUADS][BEAT_WORDS];
+  HLS(ARRAY_PARTITION variable=before complete dim=2)
+  HLS(ARRAY_PARTITION variable=mask complete dim=2)
+  HLS(ARRAY_PARTITION variable=bias complete dim=2)
+  if (f.add_bias) read_run(port, f.bias.beat + tile * QUADS, QUADS, bias);
+  const bool keeps = f.from > 0 || f.until < f.channels;
+  int base = 0;
+store_image:
+  for (int i = 0; i < b.images; ++i) {
+    HLS(LOOP_TRIPCOUNT min=1 max=8)
+  store_row:
+    for (int r = 0; r < b.rows; ++r) {
+      HLS(LOOP_TRIPCOUNT min=1 max=64)
+    store_run:
+      for (int c = 0; c < b.cols; c += RUN) {
+        HLS(LOOP_TRIPCOUNT min=1 max=4)
+        const int beats = least(RUN, b.cols - c) * QUADS;
+        const int start = row_beat(f.map, b.image + i, tile, b.row + r, b.col + c);
+        if (f.adds || keeps) read_run(port, start, beats, before);
+        if (f.masks) read_run(port, start - f.map.place.beat + f.mask.beat, beats, mask);
+        int q = 0, col = c;
+      store_beat:
+        for (int k = 0; k < beats; ++k) {
+          HLS(PIPELINE II=1)
+          HLS(LOOP_TRIPCOUNT min=QUADS max=RUN*QUADS)
+          float scale = f.scale;
+          if (f.by_window) scale = window_share(f.rows, f.cols, b.row + r, b.col + col);
+          Word word;
+        store_lane:
+          for (int e = 0; e < BEAT_WORDS; ++e) {
+            HLS(UNROLL)
+            const int channel = tile * T + q * BEAT_WORDS + e;
+            float v = y[base + col][q * BEAT_WORDS + e] * scale;
+            if (f.add_bias) v = v + bias[q][e];
+            v = activated(v, f.masks ? 0 : f.flags, f.slope);
+            if (f.masks) v = v * derivative(mask[k][e], f.flags, f.slope);
+            if (f.adds) v = before[k][e] + v;
+            if (channel < f.from || channel >= f.until) v = before[k][e];
+            word.v[e] = channel < f.channels ? v : 0.0f;
+          }
+          port[start + k] = word;
+          if (++q == QUADS) {
+            q = 0;
+            ++col;
+          }
+        }
+      }
+      base += b.cols;
+    }
+  }
+}
+
+// A weight gradient, tap by tap, and behind the kernel its bias; what a fold does not fill is left out.
+static void store_weights(Word* port, const Kernel& k, const Pass& p, bool adds, const float w[W_DEPTH][T][T]) {
+  HLS(INLINE off)
+  static_assert(T <= RUN, "a tap is read in one run");
+  float before[RUN * QUADS][BEAT_WORDS];
+  HLS(ARRAY_PARTITION variable=before complete dim=2)
+  const int kernel = p.rows.taps * p.cols.taps;
+  int i = p.rows.tap, j = p.cols.tap;
+gradient_tap:
+  for (int tap = 0; tap < kernel + (p.bias ? 1 : 0); ++tap) {
+    HLS(LOOP_TRIPCOUNT min=1 max=50)
+    const bool bias = tap == kernel;
+    const int lanes = bias ? 1 : lanes_of(k, j);
+    const int start = bias ? bias_beat(k, p.out_tile) : tap_beat(k, p.out_tile, p.in_tile, i, j);
+    if (adds) read_run(port, start, lanes * QUADS, before);
+    int n = 0, q = 0;
+  gradient_beat:
+    for (int b = 0; b < lanes * QUADS; ++b) {
+      HLS(PIPELINE II=1)
+      HLS(LOOP_TRIPCOUNT min=QUADS max=T*QUADS)
+      Word word;
+    gradient_lane:
+      for (int e = 0; e < BEAT_WORDS; ++e) {
+        HLS(UNROLL)
+        const int m = q * BEAT_WORDS + e;
+        const float v = w[tap][k.depthwise && !bias ? m : n][m];
+        word.v[e] = adds ? before[b][e] + v : v;
+      }
+      port[start + b] = word;
+      if (++q == QUADS) {
+        q = 0;
+        ++n;
+      }
+    }
+    if (++j == p.cols.tap + p.cols.taps) {
+      j = p.cols.tap;
+      ++i;
+    }
+  }
+}
+
+}  // namespace eft
