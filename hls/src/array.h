@@ -18,39 +18,6 @@ struct Tree<LOW, 1> {
   static inline float dot(const float x[T], const float w[T][T], int m) { return x[LOW] * w[LOW][m]; }
 };
 
-// y (+)= one tap of x. An accumulator comes round once a sweep, and a sweep takes at least REVISIT
-// iterations: short ones run empty. That is what the DEPENDENCE pragma promises.
-static int sweep(const Sweep& s, bool first, const float x[X_DEPTH][T], const float w[T][T], float y[Y_DEPTH][T]) {
-  HLS(INLINE off)
-  const int area = area_of(s);
-  const int steps = most(area, REVISIT);
-  Pixel at = {0, 0, 0};
-array_pixel:
-  for (int i = 0; i < steps; ++i) {
-    HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=REVISIT max=Y_DEPTH)
-    HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
-    const bool live = i < area;
-    const int from = live ? input_of(s, at) : -1;
-    const int to = live ? output_of(s, at) : 0;
-    float v[T];
-  array_operand:
-    for (int n = 0; n < T; ++n) {
-      HLS(UNROLL)
-      v[n] = from >= 0 ? x[from][n] : 0.0f;
-    }
-    if (live && (first || from >= 0)) {
-    array_lane:
-      for (int m = 0; m < T; ++m) {
-        HLS(UNROLL)
-        y[to][m] = (first ? 0.0f : y[to][m]) + Tree<0, T>::dot(v, w, m);
-      }
-    }
-    advance(at, s.rows.count, s.cols.count);
-  }
-  return steps;
-}
-
 static void clear(int pixels, float y[Y_DEPTH][T]) {
 array_clear:
   for (int i = 0; i < pixels; ++i) {
@@ -64,8 +31,8 @@ array_clear:
   }
 }
 
-// All taps of a pass, forward or backward. The taps of a stride meet disjoint output pixels, so the
-// first tap of each sets them; output pixels that no tap meets are cleared.
+// y (+)= all taps of a pass, forward or backward. The taps of a stride meet disjoint output pixels, so
+// the first tap of each sets them; output pixels that no tap meets are cleared.
 static int accumulate(const Axis& rows, const Axis& cols, const Pass& p, int tap_slots, const float x[X_DEPTH][T],
                       const float w[W_DEPTH][T][T], float y[Y_DEPTH][T]) {
   HLS(INLINE off)
@@ -75,23 +42,33 @@ static int accumulate(const Axis& rows, const Axis& cols, const Pass& p, int tap
     steps = p.images * p.rows.outs * p.cols.outs;
     clear(steps, y);
   }
-  Line row = first_line(rows, p.rows);
-  int slot = p.slot;
-taps_row:
-  for (int i = 0; i < p.rows.taps; ++i) {
-    HLS(LOOP_TRIPCOUNT min=1 max=11)
-    Line col = first_line(cols, p.cols);
-  taps_col:
-    for (int j = 0; j < p.cols.taps; ++j) {
-      HLS(LOOP_TRIPCOUNT min=1 max=11)
-      const bool first = p.first && p.rows.tap + i < row_sets && p.cols.tap + j < col_sets;
-      steps += sweep(sweep_of(p, row, col), first, x, w[slot], y);
-      slot += tap_slots;
-      next_line(cols, col);
+  const int total = steps_of(rows, cols, p.rows, p.cols, p.images);
+  Taps at = taps_of(rows, cols, p.rows, p.cols, p.images);
+  WATCH_START(y);
+array_pixel:
+  for (int i = 0; i < total; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=REVISIT max=121*Y_DEPTH)
+    HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
+    const bool first = p.first && p.rows.tap + at.row < row_sets && p.cols.tap + at.col < col_sets;
+    const int from = input_of(at), to = output_of(at), slot = p.slot + at.tap * tap_slots;
+    float v[T];
+  array_operand:
+    for (int n = 0; n < T; ++n) {
+      HLS(UNROLL)
+      v[n] = from >= 0 ? x[from][n] : 0.0f;
     }
-    next_line(rows, row);
+    if (to >= 0 && (first || from >= 0)) {
+      WATCH(y, to, i);
+    array_lane:
+      for (int m = 0; m < T; ++m) {
+        HLS(UNROLL)
+        y[to][m] = (first ? 0.0f : y[to][m]) + Tree<0, T>::dot(v, w[slot], m);
+      }
+    }
+    advance(at);
   }
-  return steps;
+  return steps + total;
 }
 
 // Partial sums of a weight gradient with `taps` taps, a power of two: the accumulator of a tap must
@@ -116,12 +93,12 @@ static int outer_products(const Axis& rows, const Axis& cols, const Pass& p, con
   const int kernel = p.rows.taps * p.cols.taps;
   const int taps = kernel + (p.bias ? 1 : 0);
   const int partials = partial_sums(taps);
-  PROMISE(taps * partials >= REVISIT && taps * partials <= W_DEPTH);
   const int pixels = p.images * p.rows.outs * p.cols.outs;
   const int steps = ceil_div(pixels, partials) * partials * taps;
-  Sweep s = sweep_of(p, row, col);
+  Sweep s = {row, col, p.rows.ins, p.cols.ins, p.rows.outs, p.cols.outs};
   Pixel group = {0, 0, 0}, at = {0, 0, 0};
   int before = 0, tap = 0, j = 0, q = 0;
+  WATCH_START(w);
 outer_pixel:
   for (int i = 0; i < steps; ++i) {
     HLS(PIPELINE II=1)
@@ -132,6 +109,7 @@ outer_pixel:
     const int from = pixel >= pixels ? -1 : bias ? 0 : input_of(s, at);
     const int to = least(pixel, pixels - 1), slot = q * taps + tap;
     if (fresh || from >= 0) {
+      WATCH(w, slot, i);
     outer_n:
       for (int n = 0; n < T; ++n) {
         HLS(UNROLL)

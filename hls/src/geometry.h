@@ -185,19 +185,11 @@ inline void advance(Pixel& p, int rows, int cols) {
   ++p.image;
 }
 
-// One tap over a tile.
+// One tap over a tile: the pairs of pixels that it joins.
 struct Sweep {
   Line rows, cols;
-  int images;
   int in_rows, in_cols, out_rows, out_cols;
 };
-
-inline Sweep sweep_of(const Pass& p, const Line& rows, const Line& cols) {
-  const Sweep s = {rows, cols, p.images, p.rows.ins, p.cols.ins, p.rows.outs, p.cols.outs};
-  return s;
-}
-
-inline int area_of(const Sweep& s) { return s.images * s.rows.count * s.cols.count; }
 
 // Index of a sweep's pixel in the feature buffer, or -1 beyond the map.
 inline int input_of(const Sweep& s, const Pixel& p) {
@@ -211,5 +203,79 @@ inline int output_of(const Sweep& s, const Pixel& p) {
   const int row = s.rows.out + p.row * s.rows.out_step, col = s.cols.out + p.col * s.cols.out_step;
   return (p.image * s.out_rows + row) * s.out_cols + col;
 }
+
+// All taps of a tile, one sweep behind the other, so that a single loop runs through them without a
+// pause. A sweep takes at least REVISIT iterations, short ones run empty: an accumulator comes round
+// once a sweep at most, which is what DEPENDENCE pragmas promise.
+struct Taps {
+  Axis rows, cols;
+  Sweep sweep;
+  Line first_col;
+  Pixel at;
+  int row, col, tap, col_taps;  // of the tile's taps
+  int k, area;                  // of the sweep's pixels
+  int areas[2][2];              // of a sweep, by whether a dimension has one more than its least
+};
+
+inline int sweep_steps(int area) { return most(area, REVISIT); }
+
+inline int area_index(const Axis& a, const Line& l) { return a.back && l.out < l.rest ? 1 : 0; }
+
+inline Taps taps_of(const Axis& rows, const Axis& cols, const Span& row, const Span& col, int images) {
+  Taps t;
+  t.rows = rows;
+  t.cols = cols;
+  const Sweep s = {first_line(rows, row), first_line(cols, col), row.ins, col.ins, row.outs, col.outs};
+  t.sweep = s;
+  t.first_col = s.cols;
+  t.at.image = t.at.row = t.at.col = t.row = t.col = t.tap = t.k = 0;
+  t.col_taps = col.taps;
+  for (int r = 0; r < 2; ++r) {
+    for (int c = 0; c < 2; ++c) t.areas[r][c] = images * (s.rows.whole + r) * (s.cols.whole + c);
+  }
+  t.area = t.areas[area_index(rows, s.rows)][area_index(cols, s.cols)];
+  return t;
+}
+
+// To the next pixel, or to the first of the next tap.
+inline void advance(Taps& t) {
+  advance(t.at, t.sweep.rows.count, t.sweep.cols.count);
+  if (++t.k < sweep_steps(t.area)) return;
+  t.k = t.at.image = t.at.row = t.at.col = 0;
+  ++t.tap;
+  next_line(t.cols, t.sweep.cols);
+  if (++t.col == t.col_taps) {
+    t.col = 0;
+    ++t.row;
+    t.sweep.cols = t.first_col;
+    next_line(t.rows, t.sweep.rows);
+  }
+  t.area = t.areas[area_index(t.rows, t.sweep.rows)][area_index(t.cols, t.sweep.cols)];
+}
+
+// Iterations of all sweeps.
+static int steps_of(const Axis& rows, const Axis& cols, const Span& row, const Span& col, int images) {
+  const Taps t = taps_of(rows, cols, row, col, images);
+  Line r = t.sweep.rows;
+  int steps = 0;
+steps_row:
+  for (int i = 0; i < row.taps; ++i) {
+    HLS(LOOP_TRIPCOUNT min=1 max=11)
+    Line c = t.first_col;
+  steps_col:
+    for (int j = 0; j < col.taps; ++j) {
+      HLS(PIPELINE II=1)
+      HLS(LOOP_TRIPCOUNT min=1 max=11)
+      steps += sweep_steps(t.areas[area_index(rows, r)][area_index(cols, c)]);
+      next_line(cols, c);
+    }
+    next_line(rows, r);
+  }
+  return steps;
+}
+
+// Indices of the pixel at hand: `from` -1 beyond the map, `to` -1 if the sweep runs empty.
+inline int input_of(const Taps& t) { return t.k < t.area ? input_of(t.sweep, t.at) : -1; }
+inline int output_of(const Taps& t) { return t.k < t.area ? output_of(t.sweep, t.at) : -1; }
 
 }  // namespace eft

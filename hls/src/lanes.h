@@ -8,43 +8,32 @@ namespace eft {
 
 inline bool above(float value, float best) { return value > best || (value != value && best == best); }
 
-// y = maximum of y and one tap of x; NaN wins, and the first of equals.
+// y = maximum of y and all taps of a pass; NaN wins, and the first of equals.
 static int maxima(const Axis& rows, const Axis& cols, const Pass& p, const float x[X_DEPTH][T], float y[Y_DEPTH][T]) {
   HLS(INLINE off)
-  int steps = 0;
-  Line row = first_line(rows, p.rows);
-max_row:
-  for (int i = 0; i < p.rows.taps; ++i) {
-    HLS(LOOP_TRIPCOUNT min=1 max=7)
-    Line col = first_line(cols, p.cols);
-  max_col:
-    for (int j = 0; j < p.cols.taps; ++j) {
-      HLS(LOOP_TRIPCOUNT min=1 max=7)
-      const Sweep s = sweep_of(p, row, col);
-      const bool first = p.first && p.rows.tap + i == 0 && p.cols.tap + j == 0;
-      const int area = area_of(s), n = most(area, REVISIT);
-      Pixel at = {0, 0, 0};
-    max_pixel:
-      for (int k = 0; k < n; ++k) {
-        HLS(PIPELINE II=1)
-        HLS(LOOP_TRIPCOUNT min=REVISIT max=Y_DEPTH)
-        HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
-        const int from = k < area ? input_of(s, at) : -1, to = k < area ? output_of(s, at) : 0;
-      max_lane:
-        for (int m = 0; m < T; ++m) {
-          HLS(UNROLL)
-          const float best = first ? -INFINITE : y[to][m];
-          const float value = from >= 0 ? x[from][m] : -INFINITE;
-          if (k < area) y[to][m] = above(value, best) ? value : best;
-        }
-        advance(at, s.rows.count, s.cols.count);
+  const int total = steps_of(rows, cols, p.rows, p.cols, p.images);
+  Taps at = taps_of(rows, cols, p.rows, p.cols, p.images);
+  WATCH_START(y);
+max_pixel:
+  for (int i = 0; i < total; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=REVISIT max=49*Y_DEPTH)
+    HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
+    const bool first = p.first && p.rows.tap + at.row == 0 && p.cols.tap + at.col == 0;
+    const int from = input_of(at), to = output_of(at);
+    if (to >= 0) {
+      WATCH(y, to, i);
+    max_lane:
+      for (int m = 0; m < T; ++m) {
+        HLS(UNROLL)
+        const float best = first ? -INFINITE : y[to][m];
+        const float value = from >= 0 ? x[from][m] : -INFINITE;
+        y[to][m] = above(value, best) ? value : best;
       }
-      steps += n;
-      next_line(cols, col);
     }
-    next_line(rows, row);
+    advance(at);
   }
-  return steps;
+  return total;
 }
 
 // The gradient of maximum pooling, in two parts: the first maximum of every window of the tile, kept
@@ -59,86 +48,58 @@ constexpr int WINDOWS = W_DEPTH * T / 2;
 
 static int first_maxima(const Windows& v, int images, const float x[X_DEPTH][T], float w[W_DEPTH][T][T]) {
   HLS(INLINE off)
-  int steps = 0;
-  Line row = first_line(v.rows, v.row);
-  int tap = 0;
-found_row:
-  for (int i = 0; i < v.row.taps; ++i) {
-    HLS(LOOP_TRIPCOUNT min=1 max=7)
-    Line col = first_line(v.cols, v.col);
-  found_col:
-    for (int j = 0; j < v.col.taps; ++j) {
-      HLS(LOOP_TRIPCOUNT min=1 max=7)
-      const Sweep s = {row, col, images, v.row.ins, v.col.ins, v.row.outs, v.col.outs};
-      const int area = area_of(s), n = most(area, REVISIT);
-      Pixel at = {0, 0, 0};
-    found_pixel:
-      for (int k = 0; k < n; ++k) {
-        HLS(PIPELINE II=1)
-        HLS(LOOP_TRIPCOUNT min=REVISIT max=WINDOWS)
-        HLS(DEPENDENCE variable=w inter RAW distance=REVISIT true)
-        const int from = k < area ? input_of(s, at) : -1, to = k < area ? output_of(s, at) : 0;
-      found_lane:
-        for (int m = 0; m < T; ++m) {
-          HLS(UNROLL)
-          const float best = tap == 0 ? -INFINITE : w[to / T][to % T][m];
-          const float value = from >= 0 ? x[from][m] : -INFINITE;
-          const bool better = above(value, best);
-          if (k < area) {
-            w[to / T][to % T][m] = better ? value : best;
-            if (tap == 0 || better) w[W_DEPTH / 2 + to / T][to % T][m] = static_cast<float>(tap);
-          }
-        }
-        advance(at, s.rows.count, s.cols.count);
+  const int total = steps_of(v.rows, v.cols, v.row, v.col, images);
+  Taps at = taps_of(v.rows, v.cols, v.row, v.col, images);
+  WATCH_START(w);
+found_pixel:
+  for (int i = 0; i < total; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=REVISIT max=49*WINDOWS)
+    HLS(DEPENDENCE variable=w inter RAW distance=REVISIT true)
+    const int from = input_of(at), to = output_of(at);
+    if (to >= 0) {
+      WATCH(w, to, i);
+    found_lane:
+      for (int m = 0; m < T; ++m) {
+        HLS(UNROLL)
+        const float best = at.tap == 0 ? -INFINITE : w[to / T][to % T][m];
+        const float value = from >= 0 ? x[from][m] : -INFINITE;
+        const bool better = above(value, best);
+        w[to / T][to % T][m] = better ? value : best;
+        if (at.tap == 0 || better) w[W_DEPTH / 2 + to / T][to % T][m] = static_cast<float>(at.tap);
       }
-      steps += n;
-      ++tap;
-      next_line(v.cols, col);
     }
-    next_line(v.rows, row);
+    advance(at);
   }
-  return steps;
+  return total;
 }
 
 static int scatter_maxima(const Axis& rows, const Axis& cols, const Pass& p, const float x[X_DEPTH][T],
                           const float w[W_DEPTH][T][T], float y[Y_DEPTH][T]) {
   HLS(INLINE off)
-  int steps = p.images * p.rows.outs * p.cols.outs;
-  clear(steps, y);
-  Line row = first_line(rows, p.rows);
-  int tap = 0;
-scatter_row:
-  for (int i = 0; i < p.rows.taps; ++i) {
-    HLS(LOOP_TRIPCOUNT min=1 max=7)
-    Line col = first_line(cols, p.cols);
-  scatter_col:
-    for (int j = 0; j < p.cols.taps; ++j) {
-      HLS(LOOP_TRIPCOUNT min=1 max=7)
-      const Sweep s = sweep_of(p, row, col);
-      const int area = area_of(s), n = most(area, REVISIT);
-      Pixel at = {0, 0, 0};
-    scatter_pixel:
-      for (int k = 0; k < n; ++k) {
-        HLS(PIPELINE II=1)
-        HLS(LOOP_TRIPCOUNT min=REVISIT max=Y_DEPTH)
-        HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
-        const int from = k < area ? input_of(s, at) : -1, to = k < area ? output_of(s, at) : 0;
-      scatter_lane:
-        for (int m = 0; m < T; ++m) {
-          HLS(UNROLL)
-          const int window = most(from, 0);
-          const bool hers = w[W_DEPTH / 2 + window / T][window % T][m] == static_cast<float>(tap);
-          if (from >= 0 && hers) y[to][m] = y[to][m] + x[X_DEPTH / 2 + window][m];
-        }
-        advance(at, s.rows.count, s.cols.count);
+  const int pixels = p.images * p.rows.outs * p.cols.outs;
+  clear(pixels, y);
+  const int total = steps_of(rows, cols, p.rows, p.cols, p.images);
+  Taps at = taps_of(rows, cols, p.rows, p.cols, p.images);
+  WATCH_START(y);
+scatter_pixel:
+  for (int i = 0; i < total; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=REVISIT max=49*Y_DEPTH)
+    HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
+    const int window = input_of(at), to = output_of(at);
+    if (to >= 0 && window >= 0) {
+      WATCH(y, to, i);
+    scatter_lane:
+      for (int m = 0; m < T; ++m) {
+        HLS(UNROLL)
+        const bool hers = w[W_DEPTH / 2 + window / T][window % T][m] == static_cast<float>(at.tap);
+        if (hers) y[to][m] = y[to][m] + x[X_DEPTH / 2 + window][m];
       }
-      steps += n;
-      ++tap;
-      next_line(cols, col);
     }
-    next_line(rows, row);
+    advance(at);
   }
-  return steps;
+  return pixels + total;
 }
 
 // Each window's dy becomes the share that every element inside the map gets.
@@ -259,12 +220,14 @@ sum_clear:
     }
   }
   int pixel = 0, quad = 0;
+  WATCH_START(part);
 sum_beat:
   for (int i = 0; i < pixels * QUADS; ++i) {
     HLS(PIPELINE II=1)
     HLS(LOOP_TRIPCOUNT min=1 max=Y_DEPTH*QUADS)
     HLS(DEPENDENCE variable=part inter RAW distance=REVISIT true)
     const int slot = pixel % SHARES;
+    WATCH(part, slot * QUADS + quad, i);
   sum_lane:
     for (int e = 0; e < BEAT_WORDS; ++e) {
       HLS(UNROLL)

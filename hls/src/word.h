@@ -15,12 +15,13 @@
 #define HLS(...)
 #endif
 
-// A promise that a pragma makes to the scheduler, checked wherever the kernel runs as a program.
-#if defined(__SYNTHESIS__) || defined(__BAMBU__)
-#define PROMISE(holds)
+// What a DEPENDENCE pragma promises the scheduler, checked where the kernel runs as a program built with
+// EFT_WATCH (the unit tests): no accumulator is used again within REVISIT iterations of its loop.
+#if defined(EFT_WATCH)
+#include "../sim/watch.h"
 #else
-#include <cassert>
-#define PROMISE(holds) assert(holds)
+#define WATCH_START(buffer)
+#define WATCH(buffer, index, iteration)
 #endif
 
 namespace eft {
