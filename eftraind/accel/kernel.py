@@ -24,6 +24,9 @@ SIZES = {
 }
 """What csim is built for."""
 
+SMALL = KernelSizes(lanes=4, feature_depth=128, output_depth=48, weight_tiles=32)
+"""Buffers so small that everything is cut: for tests."""
+
 STRICT = "-std=c++14 -ffp-contract=off -Wall -Wextra -Wno-unused-label".split()
 SANITIZE = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all".split()
 
@@ -36,8 +39,9 @@ def headers() -> dict[Path, str]:
     """The generated headers; `build.h` is found beside no source, but where the compiler is told."""
     shared = {"isa.h": isa.c_header(), "registers.h": registers.c_header()}
     out = {SOURCES / "src" / name: text for name, text in shared.items()}
-    for lanes, sizes in SIZES.items():
-        out[SOURCES / "boards" / f"csim{lanes}" / "build.h"] = sizes.c_header(100.0)
+    builds = {"small": SMALL, **{f"csim{lanes}": sizes for lanes, sizes in SIZES.items()}}
+    for name, sizes in builds.items():
+        out[SOURCES / "boards" / name / "build.h"] = sizes.c_header(100.0)
     return out
 
 

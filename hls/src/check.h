@@ -125,6 +125,7 @@ static bool sizes_can_be(const Command& c) {
   if (c.op == OP_LOSS) return c.m > 0 && c.count > 0;
   const bool conv = is_convolution(c.op);
   if (!within(c.n, 1, most_channels) || c.rows_in <= 0 || c.cols_in <= 0 || (conv && c.m == 0)) return false;
+  if (map_words(c.images, c.n, c.rows_in, c.cols_in, T) >= BEYOND) return false;
   const bool may_be_narrow = c.op == OP_LOAD || c.op == OP_CONV_FP || c.op == OP_CONV_WU || c.op == OP_POOL_FP;
   const bool narrow = may_be_narrow && c.n <= T && c.lanes == ceil_div(c.n, BEAT_WORDS) * BEAT_WORDS;
   if (c.lanes != T && !narrow) return false;

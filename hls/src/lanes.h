@@ -136,7 +136,7 @@ struct Dropout {
 
 inline Dropout dropout_of(const Command& c, uint32_t seed) {
   Dropout d;
-  d.key = mixed(seed ^ (static_cast<uint32_t>(c.layer + 1) * 0x9e3779b9u));
+  d.key = mixed(seed ^ ((static_cast<uint32_t>(c.layer) + 1u) * 0x9e3779b9u));
   d.threshold = static_cast<uint32_t>(c.scalar * 4294967296.0f);
   d.scale = 1.0f / (1.0f - c.scalar);
   return d;
@@ -167,7 +167,7 @@ element_beat:
     HLS(PIPELINE II=1)
     HLS(LOOP_TRIPCOUNT min=1 max=Y_DEPTH*QUADS)
     HLS(DEPENDENCE variable=y inter false)
-    const int image = c.axis + p.image + at.image;
+    const uint32_t image = static_cast<uint32_t>(c.axis) + static_cast<uint32_t>(p.image + at.image);
     const int row = p.rows.out + at.row, col = p.cols.out + at.col;
   element_lane:
     for (int e = 0; e < BEAT_WORDS; ++e) {
@@ -179,7 +179,7 @@ element_beat:
       const float k[4] = {w[0][0][lane], w[0][1][lane], w[0][2][lane], w[0][3][lane]};
       float v = combined(c, a, b, k, w[1][0][lane] * share, w[1][1][lane] * share);
       if (dropped) {
-        const uint32_t channel = static_cast<uint32_t>(image) * c.n + p.out_tile * T + lane;
+        const uint32_t channel = image * c.n + p.out_tile * T + lane;
         const uint32_t index = (channel * c.rows_in + row) * c.cols_in + col;
         v = mixed(drop.key + index) >= drop.threshold ? a * drop.scale : 0.0f;
       }

@@ -341,6 +341,8 @@ gather_index:
 gather_image:
   for (int i = 0; i < c.images; ++i) {
     const int64_t sample = as_int(peek(control, at.aux, i));
+    // Looked at again: a host may have put dst over the indices.
+    if (sample < 0 || sample >= samples) return STATUS_OUT_OF_RANGE;
   gather_tile:
     for (int tile = 0; tile < channel_tiles; ++tile) {
       read_run(weights, at.weights.beat + tile * quads, quads, scale);
