@@ -1,7 +1,7 @@
 // exp, log, square roots and dropout's hash, in the kernel's own fixed arithmetic: the same bits
 // wherever it is compiled. Relative errors below are the largest found by sim/test_functions.cpp.
 #pragma once
-#include "bits.h"
+#include "word.h"
 
 namespace eft {
 
@@ -46,7 +46,11 @@ inline float inverse_root(float x) {
   if (!finite(x)) return 0.0f;
   float y = as_float(0x5f3759df - (as_int(x) >> 1));
   const float half = 0.5f * x;
-  for (int i = 0; i < 4; ++i) y = y * (1.5f - half * y * y);
+newton:
+  for (int i = 0; i < 4; ++i) {
+    HLS(UNROLL)
+    y = y * (1.5f - half * y * y);
+  }
   return y;
 }
 

@@ -230,8 +230,14 @@ inline Taps taps_of(const Axis& rows, const Axis& cols, const Span& row, const S
   t.first_col = s.cols;
   t.at.image = t.at.row = t.at.col = t.row = t.col = t.tap = t.k = 0;
   t.col_taps = col.taps;
+area_row:
   for (int r = 0; r < 2; ++r) {
-    for (int c = 0; c < 2; ++c) t.areas[r][c] = images * (s.rows.whole + r) * (s.cols.whole + c);
+    HLS(UNROLL)
+  area_col:
+    for (int c = 0; c < 2; ++c) {
+      HLS(UNROLL)
+      t.areas[r][c] = images * (s.rows.whole + r) * (s.cols.whole + c);
+    }
   }
   t.area = t.areas[area_index(rows, s.rows)][area_index(cols, s.cols)];
   return t;
