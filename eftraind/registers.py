@@ -234,11 +234,9 @@ def c_header() -> str:
     out += ['#include "bits.h"', '#include "isa.h"', "namespace eft {"]
     out.append(f"constexpr uint32_t KERNEL_DIGEST = 0x{digest():08x}u;")
     out += [f"constexpr int32_t {name} = {value};" for name, value in _constants().items()]
-    out += ["// A command from its words, as they come from a port.", "inline Command decode(const float w[]) {"]
-    out.append("  Command c;")
-    names = isa.word_names()
-    out += [
-        f"  c.{name} = " + (f"w[{index}];" if name == "scalar" else f"as_int(w[{index}]);")
-        for index, name in enumerate(names)
-    ]
+    out.append("// A command from its words, as they come from a port.")
+    out += ["inline Command decode(const float w[]) {", "  Command c;"]
+    for index, name in enumerate(isa.word_names()):
+        word = f"w[{index}]" if name == "scalar" else f"as_int(w[{index}])"
+        out.append(f"  c.{name} = {word};")
     return "\n".join([*out, "  return c;", "}", "}  // namespace eft", ""])

@@ -1,9 +1,10 @@
 """Looks at the HLS pragmas of the kernel: what the vendor's front end takes silently and wrongly.
 
-`python hls/lint.py hls/src` prints one line a finding and ends with 1 if there is any. A finding is a
-pragma with an unknown name, an unknown or missing option, a variable that nothing around it declares, a
-dimension that the array lacks, a loop pragma that is not first inside a loop's body, a pragma outside
-the one macro, or a loop without a label. It knows the pragmas that this kernel may use, no more.
+`python hls/lint.py hls/src` prints one line a finding and ends with 1 if there is any. A finding is
+a pragma with an unknown name, an unknown or missing option, a variable that nothing around it
+declares, a dimension that the array lacks, a loop pragma that is not first inside a loop's body, a
+pragma outside the one macro, or a loop without a label. It knows the pragmas that this kernel may
+use, no more.
 """
 
 import re
@@ -24,8 +25,16 @@ PRAGMAS: dict[str, tuple[set[str], set[str], set[str]]] = {
     "UNROLL": (set(), {"factor"}, set()),
     "INLINE": ({"off"}, set(), set()),
     "LOOP_TRIPCOUNT": (set(), {"min", "max", "avg"}, {"min", "max"}),
-    "ARRAY_PARTITION": ({"complete", "cyclic", "block"}, {"variable", "dim", "factor"}, {"variable", "dim"}),
-    "DEPENDENCE": ({"inter", "intra", "RAW", "WAR", "WAW", "true", "false"}, {"variable", "distance"}, {"variable"}),
+    "ARRAY_PARTITION": (
+        {"complete", "cyclic", "block"},
+        {"variable", "dim", "factor"},
+        {"variable", "dim"},
+    ),
+    "DEPENDENCE": (
+        {"inter", "intra", "RAW", "WAR", "WAW", "true", "false"},
+        {"variable", "distance"},
+        {"variable"},
+    ),
     "BIND_OP": (set(), {"variable", "op", "impl", "latency"}, {"variable", "op"}),
     "BIND_STORAGE": (set(), {"variable", "type", "impl", "latency"}, {"variable", "type"}),
     "ALLOCATION": ({"function", "operation"}, {"instances", "limit"}, {"instances", "limit"}),
@@ -34,6 +43,8 @@ OF_LOOPS = {"PIPELINE", "UNROLL", "LOOP_TRIPCOUNT"}
 MACRO = re.compile(r"\bHLS\((?P<text>[^()]*(?:\([^()]*\)[^()]*)*)\)")
 LABEL = re.compile(r"^\s*\w+:\s*$")
 FOR = re.compile(r"^\s*for \(")
+_FUNCTION = ("static ", "inline ", "extern ", "template ")
+"""How the line begins that opens a function of the kernel."""
 
 
 @dataclass(frozen=True)
@@ -104,10 +115,12 @@ def dimensions(lines: list[str], variable: str, at: int, everything: list[str]) 
     """Array dimensions of a name declared in the function around line `at`, or at file scope of any
     file; None if nobody declares it."""
     start = at
-    while start > 0 and not lines[start].startswith(("static ", "inline ", "extern ", "template ", "int ", "void ")):
+    while start > 0 and not lines[start].startswith(_FUNCTION):
         start -= 1
     declared = re.compile(rf"[\w>&*]\s*[\s&*]\b{variable}\b\s*((?:\[[^\]]*\])*)\s*[,;)={{]")
-    several = re.compile(rf"^\s*(?:static )?(?:float|int|Word) [^;()]*\b{variable}\b((?:\[[^\]]*\])*)\s*[,;]")
+    several = re.compile(
+        rf"^\s*(?:static )?(?:float|int|Word) [^;()]*\b{variable}\b((?:\[[^\]]*\])*)\s*[,;]"
+    )
     for line in [*reversed(lines[start : at + 1]), *everything]:
         if found := several.search(line) or declared.search(line):
             return found[1].count("[")

@@ -1,8 +1,8 @@
 """The csim device: the HLS kernel, compiled by g++ as it stands, behind its registers and memory.
 
-It is driven as the hardware is (`docs/kernel.md`): one window of memory at physical addresses, a host
-block, programs, a report. It has no notion of time: `steps` says what the array did, and nanoseconds
-are those of this machine, shared among the commands of a run by their steps.
+It is driven as the hardware is (`docs/kernel.md`): one window of memory at physical addresses, a
+host block, programs, a report. It has no notion of time: `steps` says what the array did, and
+nanoseconds are those of this machine, shared among the commands of a run by their steps.
 """
 
 import ctypes
@@ -111,9 +111,7 @@ class CsimDevice(HostDevice):
         self._program_beats: list[int] = []
         self._introduce()
         self.sizes = self._ask(lanes)
-        super().__init__(
-            Capabilities("csim", lanes, 1, frozenset(Op), "hls kernel, g++", digest())
-        )
+        super().__init__(Capabilities("csim", lanes, 1, frozenset(Op), "hls kernel, g++", digest()))
         self.last_report: Report | None = None
 
     def allocate(self, size_words: int) -> int:

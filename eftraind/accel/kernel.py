@@ -1,8 +1,8 @@
 """Compiles the HLS kernel as it stands for this machine: one library for each T of the csim device.
 
-`python -m eftraind.accel.kernel` builds them beside this module, `... headers` writes the headers that
-are generated into `hls`. The package's build calls `build` too. Every compilation is strict: no
-contraction, no reordering, so that results are bit for bit those of the source's order of operations.
+`python -m eftraind.accel.kernel` builds them beside this module, `... headers` writes the headers
+that are generated into `hls`. The package's build calls `build` too. Every compilation is strict:
+no contraction, no reordering, so that results are those of the source's order of operations.
 """
 
 import shlex
@@ -36,7 +36,7 @@ def library(lanes: int) -> Path:
 
 
 def headers() -> dict[Path, str]:
-    """The generated headers; `build.h` is found beside no source, but where the compiler is told."""
+    """The generated headers; `build.h` lies beside no source, but where the compiler is told."""
     shared = {"isa.h": isa.c_header(), "registers.h": registers.c_header()}
     out = {SOURCES / "src" / name: text for name, text in shared.items()}
     builds = {"small": SMALL, **{f"csim{lanes}": sizes for lanes, sizes in SIZES.items()}}
@@ -45,7 +45,9 @@ def headers() -> dict[Path, str]:
     return out
 
 
-def build(target: Path, sizes: KernelSizes, *, sanitize: bool = False, sources: Path = SOURCES) -> None:
+def build(
+    target: Path, sizes: KernelSizes, *, sanitize: bool = False, sources: Path = SOURCES
+) -> None:
     """Compile the kernel of `sizes` behind its registers to `target`.
 
     Raises RuntimeError if there is no compiler or it fails.

@@ -41,7 +41,7 @@ class Kind:
 
 
 def kinds() -> list[Kind]:
-    """reference at every T; cpu with every instruction set of this machine, 1 and 2 threads; csim."""
+    """reference at every T; cpu with every instruction set, 1 and 2 threads; csim at every T."""
     out = [Kind(f"reference-T{t}", t, lambda t=t: ReferenceDevice(t)) for t in (4, 8, 16)]
     for t in available_lanes():
         for threads in (1, 2):

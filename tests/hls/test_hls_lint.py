@@ -62,7 +62,7 @@ PLANTED = {
     "unroll before the loop": (
         "    HLS(LOOP_TRIPCOUNT min=1 max=8)\n", "    HLS(UNROLL)\n", "UNROLL behind another"
     ),
-    "not first": ("      HLS(UNROLL)\n", "      y[0][0] = 1;\n      HLS(UNROLL)\n", "UNROLL must be"),
+    "not first": ("      HLS(UNROLL)\n", "      f();\n      HLS(UNROLL)\n", "UNROLL must be"),
     "bare pragma": ("    HLS(PIPELINE II=1)", "#pragma HLS PIPELINE II=1", "outside the HLS macro"),
     "no label": ("  add_lane:\n", "", "without a label"),
 }  # fmt: skip
