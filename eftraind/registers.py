@@ -8,7 +8,7 @@ own, counts beats from its start.
 """
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 
 from eftraind import isa
@@ -159,6 +159,12 @@ class KernelSizes:
     revisit: int = 16
     """Iterations before an accumulator is used again: no fewer than add and store take."""
     features: Feature = Feature.ADAM
+    fmul: str = "maxdsp"
+    """Implementation of the array's multipliers, as BIND_OP calls it."""
+    fadd_tree: str = "fulldsp"
+    """Of the adders that sum one pixel's products."""
+    fadd_sum: str = "fulldsp"
+    """Of the adders that accumulate."""
 
     def report_words(self) -> dict[Header, int]:
         """The words of the header that name the build."""
@@ -174,10 +180,11 @@ class KernelSizes:
         """The generated header `build.h` of one board."""
         lines = ["// Generated from a board's build description: do not edit.", "#pragma once"]
         lines += ["namespace eft {", f"// planned clock: {clock_mhz:g} MHz"]
-        for field in fields(self):
-            value = int(getattr(self, field.name))
-            lines.append(f"constexpr int {_C_NAMES[field.name]} = {value};")
-        return "\n".join([*lines, "}  // namespace eft", ""])
+        for name, c_name in _C_NAMES.items():
+            lines.append(f"constexpr int {c_name} = {int(getattr(self, name))};")
+        lines.append("}  // namespace eft")
+        lines += [f"#define EFT_{name.upper()} {getattr(self, name)}" for name in _OPERATORS]
+        return "\n".join([*lines, ""])
 
 
 _C_NAMES = {
@@ -188,6 +195,8 @@ _C_NAMES = {
     "revisit": "REVISIT",
     "features": "FEATURES",
 }
+
+_OPERATORS = ("fmul", "fadd_tree", "fadd_sum")
 
 _KINDS = (
     (Control, "REG"),

@@ -43,6 +43,7 @@ BASE_ADDRESS = 0x1000_0000
 MOST_COMMANDS = 4096
 """Of one run; a longer one is split."""
 _ALIGN_BEATS = 4  # 64 bytes: a cache line
+_STEPS_OF_A_COMMAND = 100  # what fetching and checking one is taken for when time is shared
 
 _POINTER = ctypes.c_void_p
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
@@ -212,29 +213,24 @@ class CsimDevice(HostDevice):
         entries = self._beats(self._report + HEADER_BEATS, min(ran, count)).copy()
         return Report(status, index, header, entries)
 
-    def _execute(
-        self, handle: int, first: int, count: int
-    ) -> tuple[npt.NDArray[np.int32], Nanoseconds]:
+    def _execute(self, handle: int, first: int, count: int) -> tuple[int, int, Nanoseconds]:
         total = len(self._programs[handle].commands)
         if first < 0 or count < 0 or first + count > total:
             raise DeviceError(f"no commands {first}..{first + count}", remedy="check the range")
-        status = np.zeros(count, dtype=np.int32)
         nanoseconds = np.zeros(count, dtype=np.int64)
         self._beats(self._host_block + ABORT_BEAT, 1)[0, 0] = 0
         for start in range(0, count, MOST_COMMANDS):
-            size = min(MOST_COMMANDS, count - start)
             began = time.perf_counter_ns()
             beat = self._program_beats[handle] + (first + start) * COMMAND_BEATS
-            report = self.last_report = self._run(beat, size)
+            report = self.last_report = self._run(beat, min(MOST_COMMANDS, count - start))
             spent = time.perf_counter_ns() - began
-            done = slice(start, start + len(report.entries))
-            status[done] = report.entries[:, Entry.STATUS]
-            shares = report.entries[:, Entry.STEPS].astype(np.float64) + 100
-            nanoseconds[done] = spent * shares / max(shares.sum(), 1)
+            shares = report.entries[:, Entry.STEPS].astype(np.float64) + _STEPS_OF_A_COMMAND
+            nanoseconds[start : start + len(shares)] = spent * shares / max(shares.sum(), 1)
             if report.status:
-                self._judge(self._programs[handle], first + start + report.index, report.status)
-                break
-        return status, nanoseconds
+                done = start + report.index
+                self._judge(self._programs[handle], first + done, report.status)
+                return done, report.status, nanoseconds
+        return count, Status.OK, nanoseconds
 
     def _judge(self, program: Program, index: int, status: int) -> None:
         """Errors that `isa.Status` has no word for; the others are the caller's."""

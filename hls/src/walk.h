@@ -141,17 +141,24 @@ static int compute(const Work& k, const Pass& p, float x[X_DEPTH][T], float w[W_
   HLS(INLINE off)
   if (!p.valid) return 0;
   int steps = 0;
-  if (k.kind == ARRAY) {
-    const bool shares = k.c.op == OP_AVG_BP && has(k.c, FLAG_EXCLUDE_PAD);
-    if (shares) steps += share_windows(k.window_rows, k.window_cols, p, x);
-    steps += accumulate(k.rows, k.cols, p, k.unit ? 0 : 1, x, w, y);
-  } else if (k.kind == MAXIMUM) {
-    steps += maxima(k.rows, k.cols, p, x, y);
-  } else if (k.kind == MAXIMUM_BACK) {
-    steps += first_maxima(windows_of(k, p), p.images, x, w);
-    steps += scatter_maxima(k.rows, k.cols, p, x, w, y);
-  } else {
-    steps += elements(k.c, p, k.drop, shift_of(k.c), x, w, y);
+  switch (k.kind) {
+    case ARRAY:
+    case GRADIENT:
+      if (k.c.op == OP_AVG_BP && has(k.c, FLAG_EXCLUDE_PAD)) {
+        steps += share_windows(k.window_rows, k.window_cols, p, x);
+      }
+      steps += convolve(k.kind == GRADIENT, k.rows, k.cols, p, k.unit ? 0 : 1, x, w, y);
+      if (k.kind == GRADIENT && p.last) steps += fold_partials(p, w);
+      break;
+    case MAXIMUM:
+      steps += maxima(k.rows, k.cols, p, x, y);
+      break;
+    case MAXIMUM_BACK:
+      steps += first_maxima(windows_of(k, p), p.images, x, w);
+      steps += scatter_maxima(k.rows, k.cols, p, x, w, y);
+      break;
+    default:
+      steps += elements(k.c, p, k.drop, shift_of(k.c), x, w, y);
   }
   return steps;
 }
@@ -167,15 +174,6 @@ static void load_pair(const Word* features, const Word* weights, const Work& k, 
   if (!p.valid) return;
   load_box<X_DEPTH>(features, k.in, p.in_tile, input_box(p), k.cols.fold, 0, x);
   load_box<Y_DEPTH>(weights, k.second, p.out_tile, output_box(p), 1, 0, y);
-}
-
-static int compute_gradient(const Work& k, const Pass& p, const float x[X_DEPTH][T], const float y[Y_DEPTH][T],
-                            float w[W_DEPTH][T][T]) {
-  HLS(INLINE off)
-  if (!p.valid) return 0;
-  int steps = outer_products(k.rows, k.cols, p, x, y, w);
-  if (p.last) steps += fold_partials(p, w);
-  return steps;
 }
 
 static void store_gradient(Word* results, const Work& k, const Pass& p, const float w[W_DEPTH][T][T]) {
@@ -211,11 +209,11 @@ static int map_stage(const Word* features, const Word* weights, Word* results, c
 }
 
 static int gradient_stage(const Word* features, const Word* weights, Word* results, const Work& k, const Flow& f,
-                          const Pass& next, float x[X_DEPTH][T], float y[Y_DEPTH][T], const float xc[X_DEPTH][T],
-                          const float yc[Y_DEPTH][T], float wc[W_DEPTH][T][T], const float ws[W_DEPTH][T][T]) {
+                          const Pass& next, float x[X_DEPTH][T], float y[Y_DEPTH][T], float xc[X_DEPTH][T],
+                          float yc[Y_DEPTH][T], float wc[W_DEPTH][T][T], const float ws[W_DEPTH][T][T]) {
   HLS(INLINE)
   load_pair(features, weights, k, next, x, y);
-  const int steps = compute_gradient(k, f.now, xc, yc, wc);
+  const int steps = compute(k, f.now, xc, wc, yc);
   store_gradient(results, k, f.done, ws);
   return steps;
 }
@@ -223,6 +221,9 @@ static int gradient_stage(const Word* features, const Word* weights, Word* resul
 // Hands the pipeline its next pass; one that is not valid drains it.
 static void push(const Word* features, const Word* weights, Word* results, const Work& k, Flow& f, const Pass& next) {
   HLS(INLINE off)
+  HLS(ALLOCATION function instances=compute limit=1)
+  HLS(ALLOCATION function instances=load limit=1)
+  HLS(ALLOCATION function instances=store limit=1)
   int steps;
   if (k.kind == GRADIENT) {
     if (!f.turn && !f.tile) steps = gradient_stage(features, weights, results, k, f, next, x0, y0, x1, y1, w0, w1);

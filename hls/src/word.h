@@ -21,7 +21,7 @@
 #include "../sim/watch.h"
 #else
 #define WATCH_START(buffer)
-#define WATCH(buffer, index, iteration)
+#define WATCH(buffer, index, iteration) ((void)0)
 #endif
 
 namespace eft {

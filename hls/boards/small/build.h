@@ -9,3 +9,6 @@ constexpr int W_DEPTH = 32;
 constexpr int REVISIT = 16;
 constexpr int FEATURES = 2;
 }  // namespace eft
+#define EFT_FMUL maxdsp
+#define EFT_FADD_TREE fulldsp
+#define EFT_FADD_SUM fulldsp
