@@ -145,6 +145,10 @@ class CsimDevice(HostDevice):
     def write_register(self, offset: int, value: int) -> None:
         self._library.eft_csim_write(self._opened(), offset, value & 0xFFFFFFFF)
 
+    def interrupt(self) -> bool:
+        """The level of the interrupt line."""
+        return bool(self._library.eft_csim_interrupt(self._opened()))
+
     def _opened(self) -> int:
         if self._machine is None:
             raise DeviceError("the device is closed", remedy="open another")

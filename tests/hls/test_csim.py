@@ -1,0 +1,186 @@
+"""What is the csim device's own: registers, report, faults, and how it is driven."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eftraind import registers
+from eftraind.accel import csim, kernel
+from eftraind.accel.csim import BASE_ADDRESS, CsimDevice, open_library
+from eftraind.errors import DeviceError, DeviceUnavailable, ProgramError
+from eftraind.isa import Command, Op, Operand, Program, Slot
+from eftraind.registers import Control, Ctrl, Entry, Fault, argument_offsets
+
+SMALL = 1 << 22
+
+
+@pytest.fixture(params=kernel.SIZES)
+def device(request: pytest.FixtureRequest) -> CsimDevice:
+    opened = CsimDevice(request.param, memory_bytes=SMALL)
+    for slot in (Slot.POOL, Slot.TRAIN_OUT):
+        opened.bind(slot, opened.allocate(64))
+    return opened
+
+
+def copy(count: int, src: int = 0, dst: int = 0) -> Command:
+    places = {"src": Operand(Slot.POOL, src), "dst": Operand(Slot.TRAIN_OUT, dst)}
+    return Command(Op.COPY, count=count, **places)
+
+
+def load(device: CsimDevice, *commands: Command) -> int:
+    lanes = device.capabilities.lanes
+    return device.load(Program("p", lanes, commands, {}, ("layer",)))
+
+
+def test_capabilities_and_sizes(device: CsimDevice) -> None:
+    assert device.capabilities.name == "csim"
+    assert device.capabilities.ops == frozenset(Op)
+    expected = kernel.SIZES[device.capabilities.lanes]
+    assert device.sizes.report_words() == expected.report_words()
+
+
+def test_registers_are_driven_as_the_documentation_says(
+    device: CsimDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = load(device, copy(8), copy(4))
+    accesses: list[tuple[str, int]] = []
+    read, write = device.read_register, device.write_register
+    monkeypatch.setattr(
+        device, "read_register", lambda at: (accesses.append(("read", at)), read(at))[1]
+    )
+    monkeypatch.setattr(
+        device, "write_register", lambda at, v: (accesses.append(("write", at)), write(at, v))
+    )
+    device.run(handle, 0, 2)
+    offsets = argument_offsets()
+    arguments = [("write", offsets[name]) for name in ("program", "count", "ticket")]
+    control = [("write", Control.CTRL), ("read", Control.CTRL)]
+    assert accesses == arguments + control
+
+
+def test_done_is_cleared_by_reading_and_the_interrupt_by_toggling(device: CsimDevice) -> None:
+    device.write_register(Control.INTERRUPT_ENABLE, 1)
+    device.write_register(Control.GLOBAL_INTERRUPT_ENABLE, 1)
+    device.write_register(argument_offsets()["count"], 0)
+    device.write_register(Control.CTRL, Ctrl.START)
+    assert device.interrupt()
+    assert device.read_register(Control.CTRL) == Ctrl.DONE | Ctrl.IDLE | Ctrl.READY
+    assert device.read_register(Control.CTRL) == Ctrl.IDLE
+    assert device.interrupt()
+    device.write_register(Control.INTERRUPT_STATUS, registers.INTERRUPT_DONE)
+    assert not device.interrupt()
+
+
+def test_each_command_reports_steps_and_passes(device: CsimDevice) -> None:
+    handle = load(device, copy(8), copy(4))
+    nanoseconds = device.run(handle, 0, 2)
+    assert nanoseconds.shape == (2,) and (nanoseconds > 0).all()
+    report = device.last_report
+    assert report is not None and report.entries[:, Entry.PASSES].tolist() == [1, 1]
+
+
+def test_a_misaligned_operand_is_refused(device: CsimDevice) -> None:
+    with pytest.raises(ProgramError, match="MISALIGNED"):
+        device.run(load(device, copy(8, src=3)), 0, 1)
+    assert not device.read(device.bound(Slot.TRAIN_OUT), 0, 64).any()
+
+
+def test_what_the_host_would_have_refused_is_refused_by_the_kernel(
+    device: CsimDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel trusts nobody: the host's own checks are taken away."""
+    monkeypatch.setattr(device, "_check_fits", lambda handle, program: None)
+    for command, words in (
+        (copy(65), "OUT_OF_RANGE"),
+        (copy(8, dst=2**31 - 8), "OUT_OF_RANGE"),
+        (replace(copy(8), src=Operand(Slot.GRADS, 0)), "BAD_SLOT"),
+    ):
+        with pytest.raises(ProgramError, match=words):
+            device.run(load(device, command), 0, 1)
+    assert not device.read(device.bound(Slot.TRAIN_OUT), 0, 64).any()
+
+
+def test_a_shape_that_no_buffer_holds_is_refused() -> None:
+    lanes = 8
+    device = CsimDevice(lanes, memory_bytes=1 << 26)
+    words = 4096 * 4096 // 8
+    device.bind(Slot.POOL, device.allocate(words))
+    device.bind(Slot.TRAIN_OUT, device.allocate(words))
+    size = {"rows_in": 600, "cols_in": 400, "rows_out": 1, "cols_out": 1}
+    kernel_ = {"kernel_rows": 600, "kernel_cols": 400}
+    command = Command(
+        Op.POOL_BP, images=1, n=8, m=8, lanes=8, **size, **kernel_,
+        src=Operand(Slot.POOL, 0), aux=Operand(Slot.POOL, 0), dst=Operand(Slot.TRAIN_OUT, 0),
+    )  # fmt: skip
+    with pytest.raises(ProgramError, match=Fault.TOO_LARGE.name):
+        device.run(load(device, command), 0, 1)
+
+
+def test_abort_ends_the_run_before_its_next_command(
+    device: CsimDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = load(device, copy(8))
+    write = device.write_register
+
+    def start_late(offset: int, value: int) -> None:
+        if offset == Control.CTRL:
+            device.abort()
+        write(offset, value)
+
+    monkeypatch.setattr(device, "write_register", start_late)
+    with pytest.raises(DeviceError, match="ABORTED"):
+        device.run(handle, 0, 1)
+    monkeypatch.undo()
+    device.run(handle, 0, 1)
+
+
+@pytest.mark.parametrize("address", [0, BASE_ADDRESS + 8, BASE_ADDRESS + 16, BASE_ADDRESS + SMALL])
+def test_a_window_that_no_memory_answers_hangs(device: CsimDevice, address: int) -> None:
+    device.write_register(argument_offsets()["weights"], address)
+    with pytest.raises(DeviceError, match="hangs"):
+        device.run(load(device, copy(8)), 0, 1)
+
+
+def test_a_full_memory_says_what_to_do() -> None:
+    device = CsimDevice(8, memory_bytes=1 << 20)
+    with pytest.raises(DeviceError, match="memory_bytes"):
+        device.allocate(1 << 18)
+
+
+def test_a_closed_device_is_refused(device: CsimDevice) -> None:
+    handle = load(device, copy(8))
+    device.close()
+    device.close()
+    with pytest.raises((DeviceError, ProgramError), match="closed|names no buffer"):
+        device.run(handle, 0, 1)
+
+
+def test_a_missing_library_and_another_protocol_name_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DeviceUnavailable, match=r"accel\.kernel"):
+        open_library(tmp_path / "none.so")
+    monkeypatch.setattr(csim, "kernel_digest", lambda: 1)
+    with pytest.raises(DeviceUnavailable, match="protocol"):
+        CsimDevice(8, memory_bytes=SMALL)
+
+
+def test_unknown_tile_width_is_refused() -> None:
+    with pytest.raises(DeviceUnavailable, match="T = 5"):
+        CsimDevice(5)
+
+
+def test_subnormals_are_zero_and_the_host_keeps_its_own(device: CsimDevice) -> None:
+    tiny = np.float32(1e-40)
+    places = {"src": Operand(Slot.POOL, 0), "aux": Operand(Slot.POOL, 0)}
+    lanes = device.capabilities.lanes
+    device.write(device.bound(Slot.POOL), np.full(64, tiny, np.float32))
+    size = {"rows_in": 1, "cols_in": 1, "rows_out": 1, "cols_out": 1, "lanes": lanes}
+    add = Command(
+        Op.ADD_FP, images=1, n=lanes, m=lanes, dst=Operand(Slot.TRAIN_OUT, 0), **size, **places
+    )
+    device.run(load(device, add), 0, 1)
+    assert not device.read(device.bound(Slot.TRAIN_OUT), 0, lanes).any()
+    assert np.full(1, tiny) * np.float32(0.5) > 0
