@@ -3,8 +3,13 @@
 Every operand lies in a buffer of its own, behind and before guard words that nobody may touch.
 """
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +54,21 @@ def kinds() -> list[Kind]:
             out.append(Kind(name, t, lambda t=t, n=threads: CpuDevice(threads=n, lanes=t)))
     for t in kernel.SIZES:
         out.append(Kind(f"csim-T{t}", t, lambda t=t: CsimDevice(t, memory_bytes=1 << 26)))
+    out.append(Kind("csim-small", kernel.SMALL.lanes, open_small))
     return out
+
+
+def open_small() -> CsimDevice:
+    """The kernel with buffers so small that every map is cut."""
+    return CsimDevice(kernel.SMALL.lanes, memory_bytes=1 << 26, library=small_library())
+
+
+@functools.cache
+def small_library() -> Path:
+    library = Path(tempfile.mkdtemp(prefix="eftraind-test-")) / "small.so"
+    atexit.register(shutil.rmtree, library.parent)
+    kernel.build(library, kernel.SMALL)
+    return library
 
 
 @dataclass(frozen=True)

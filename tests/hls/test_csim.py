@@ -1,5 +1,9 @@
 """What is the csim device's own: registers, report, faults, and how it is driven."""
 
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,3 +188,45 @@ def test_subnormals_are_zero_and_the_host_keeps_its_own(device: CsimDevice) -> N
     device.run(load(device, add), 0, 1)
     assert not device.read(device.bound(Slot.TRAIN_OUT), 0, lanes).any()
     assert np.full(1, tiny) * np.float32(0.5) > 0
+
+
+SANITIZED = """
+import sys
+sys.path.insert(0, {contract!r})
+from pathlib import Path
+import contract_rig, pytest
+from eftraind.accel.csim import CsimDevice
+def opened():
+    return CsimDevice({lanes}, memory_bytes=1 << 24, library=Path({library!r}))
+contract_rig.kinds = lambda: [contract_rig.Kind("checked", {lanes}, opened)]
+arguments = ["-q", "-p", "no:cacheprovider", {contract!r}, "-k", "checked and not large_maps"]
+sys.exit(pytest.main(arguments))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_contract_holds_under_the_sanitizers(tmp_path: Path) -> None:
+    """AddressSanitizer and UndefinedBehaviorSanitizer, with buffers so small that maps are cut."""
+    runtime = ""
+    if sys.platform == "linux" and shutil.which("g++"):
+        command = ["g++", "-print-file-name=libasan.so"]
+        runtime = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    if not os.path.isabs(runtime):
+        pytest.skip("g++ with libasan is not installed")
+    library = tmp_path / "sanitized.so"
+    kernel.build(library, kernel.SMALL, sanitize=True)
+    contract = str(Path(__file__).parents[1] / "contract")
+    lanes = kernel.SMALL.lanes
+    script = SANITIZED.format(contract=contract, lanes=lanes, library=str(library))
+    environment = {**os.environ, "LD_PRELOAD": runtime, "ASAN_OPTIONS": "detect_leaks=0"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-4000:] + done.stderr

@@ -1,4 +1,4 @@
-"""Whole networks on csim beside PyTorch: losses, gradients, weights and logits of training steps."""
+"""Whole networks on csim beside PyTorch: losses, gradients, weights and logits of steps."""
 
 from dataclasses import replace
 from typing import Any
@@ -32,8 +32,8 @@ def vgg_block() -> Graph:
     return graph_of([conv("conv2_1", 128), conv("conv2_2", 128), pool], (28, 28, 64), 10)
 
 
-# The last number: what gradients may differ by. In ResNet-20's second step a few activations fall on
-# the other side of 0; the numpy definition is as far from double precision there.
+# The last number: what gradients may differ by. In ResNet-20's second step a few activations fall
+# on the other side of 0; the numpy definition is as far from double precision there.
 NETWORKS = {
     "1X": (lambda: shipped("cifar1x"), Plan(8, 8), 2e-3),
     "LeNet-5": (lambda: shipped("lenet5"), Plan(5, 3), 2e-3),
