@@ -17,6 +17,7 @@ import numpy.typing as npt
 from eftraind.accel import kernel
 from eftraind.accel.device import Capabilities, Nanoseconds
 from eftraind.accel.host import HostDevice
+from eftraind.accel.kernel_build import library as library_of
 from eftraind.errors import DeviceError, DeviceUnavailable, ProgramError
 from eftraind.isa import SLOT_COUNT, Op, Program, Slot, Status, digest
 from eftraind.registers import (
@@ -97,7 +98,7 @@ class CsimDevice(HostDevice):
             raise DeviceUnavailable(
                 f"no csim kernel with T = {lanes}", remedy=f"choose one of {tuple(kernel.SIZES)}"
             )
-        self._library = open_library(library or kernel.library(lanes))
+        self._library = open_library(library or library_of(lanes))
         raw = np.zeros(memory_bytes // 4 + 16, dtype=np.uint32)
         skip = (-raw.ctypes.data // 4) % 16
         self._memory = raw[skip : skip + memory_bytes // 64 * 16]

@@ -7,11 +7,8 @@
 #include <random>
 #include <vector>
 
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
-
 #include "eftrain.h"
+#include "subnormals.h"
 
 namespace bench {
 
@@ -25,13 +22,6 @@ using Floats = std::vector<float>;
       std::exit(1);                                                          \
     }                                                                        \
   } while (0)
-
-// As the hardware: subnormals are 0. Elsewhere than on x86 the tests use none.
-inline void flush_subnormals() {
-#if defined(__SSE__)
-  _mm_setcsr(_mm_getcsr() | 0x8040);
-#endif
-}
 
 inline Floats noise(std::mt19937& random, size_t count) {
   std::normal_distribution<float> normal;

@@ -1,43 +1,16 @@
 // The kernel behind its registers, compiled for this machine: what a host sees of the hardware, but for
 // time. A write of START runs the kernel to its end before it returns.
 // One kernel has one set of buffers: runs of one library take turns.
-#include <cstddef>
 #include <mutex>
 #include <new>
 
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
-
 #include "eftrain.h"
+#include "subnormals.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace eft {
 namespace {
-
-// Flushes subnormals to 0, as the hardware's operators do, while it lives.
-class FlushSubnormals {
- public:
-#if defined(__SSE__)
-  FlushSubnormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040); }
-  ~FlushSubnormals() { _mm_setcsr(before_); }
-
- private:
-  unsigned before_;
-#elif defined(__aarch64__)
-  FlushSubnormals() {
-    asm volatile("mrs %0, fpcr" : "=r"(before_));
-    asm volatile("msr fpcr, %0" ::"r"(before_ | (uint64_t(1) << 24)));
-  }
-  ~FlushSubnormals() { asm volatile("msr fpcr, %0" ::"r"(before_)); }
-
- private:
-  uint64_t before_;
-#else
-#error "no way to flush subnormals is known for this machine"
-#endif
-};
 
 std::mutex taking_turns;
 volatile const int no_clock = 0;

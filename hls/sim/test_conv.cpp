@@ -176,7 +176,7 @@ const Shape SHAPES[] = {
 }  // namespace
 
 int main() {
-  flush_subnormals();
+  const FlushSubnormals flush;
   std::mt19937 random(1);
   const int forwards[] = {0, FLAG_BIAS | FLAG_RELU, FLAG_BIAS, FLAG_LEAKY};
   const int backwards[] = {0, FLAG_MASK, FLAG_ACCUMULATE | FLAG_BIAS, FLAG_MASK | FLAG_LEAKY | FLAG_ACCUMULATE};

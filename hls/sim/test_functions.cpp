@@ -17,7 +17,7 @@ float from(std::mt19937& random, float low, float high) {
 }  // namespace
 
 int main() {
-  flush_subnormals();
+  const FlushSubnormals flush;
   std::mt19937 random(3);
   double exps = 0, logs = 0, roots = 0, inverses = 0;
   for (int i = 0; i < 300000; ++i) {

@@ -149,7 +149,7 @@ int random_commands_stay_in_their_slots(std::mt19937& random, int count) {
 }  // namespace
 
 int main() {
-  flush_subnormals();
+  const FlushSubnormals flush;
   header_names_the_build();
   commands_run_in_order_until_one_fails();
   abort_ends_a_run_before_its_next_command();
