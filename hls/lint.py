@@ -81,7 +81,11 @@ def options_of(text: str) -> Iterator[str]:
     yield from (f"{name} has no option {word}" for word in words if word not in allowed_words)
     yield from (f"{name} has no option {key}=" for key in options if key not in allowed)
     yield from (f"{name} needs {key}=" for key in sorted(needed - options.keys()))
-    yield from (f"{name}: {key}= is empty" for key, value in options.items() if not value)
+    yield from (
+        f"{name}: {key}= must be one name or number, not {value!r}"
+        for key, value in options.items()
+        if not re.fullmatch(r"\w+", value)
+    )
 
 
 def opening(lines: list[str], at: int) -> int | None:

@@ -153,7 +153,7 @@ static int convolve(bool outer, const Axis& rows, const Axis& cols, const Pass& 
 array_pixel:
   for (int i = 0; i < total; ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=REVISIT max=121*Y_DEPTH)
+    HLS(LOOP_TRIPCOUNT min=REVISIT max=100000)
     HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
     HLS(DEPENDENCE variable=w inter RAW distance=REVISIT true)
     const int pixel = groups.before + groups.q;
@@ -198,7 +198,7 @@ fold_level:
   fold_row:
     for (int i = 0; i < half * taps * T; ++i) {
       HLS(PIPELINE II=1)
-      HLS(LOOP_TRIPCOUNT min=0 max=REVISIT*T)
+      HLS(LOOP_TRIPCOUNT min=0 max=256)
       HLS(DEPENDENCE variable=w inter false)
     fold_m:
       for (int m = 0; m < T; ++m) {

@@ -17,7 +17,7 @@ static int maxima(const Axis& rows, const Axis& cols, const Pass& p, const float
 max_pixel:
   for (int i = 0; i < total; ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=REVISIT max=49*Y_DEPTH)
+    HLS(LOOP_TRIPCOUNT min=REVISIT max=50000)
     HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
     const bool first = p.first && p.rows.tap + at.row == 0 && p.cols.tap + at.col == 0;
     const int from = input_of(at), to = output_of(at);
@@ -54,7 +54,7 @@ static int first_maxima(const Windows& v, int images, const float x[X_DEPTH][T],
 found_pixel:
   for (int i = 0; i < total; ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=REVISIT max=49*WINDOWS)
+    HLS(LOOP_TRIPCOUNT min=REVISIT max=50000)
     HLS(DEPENDENCE variable=w inter RAW distance=REVISIT true)
     const int from = input_of(at), to = output_of(at);
     if (to >= 0) {
@@ -85,7 +85,7 @@ static int scatter_maxima(const Axis& rows, const Axis& cols, const Pass& p, con
 scatter_pixel:
   for (int i = 0; i < total; ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=REVISIT max=49*Y_DEPTH)
+    HLS(LOOP_TRIPCOUNT min=REVISIT max=50000)
     HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
     const int window = input_of(at), to = output_of(at);
     if (to >= 0 && window >= 0) {
@@ -111,7 +111,7 @@ static int share_windows(const Axis& rows, const Axis& cols, const Pass& p, floa
 share_beat:
   for (int i = 0; i < beats; ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=X_DEPTH*QUADS)
+    HLS(LOOP_TRIPCOUNT min=1 max=8192)
     HLS(DEPENDENCE variable=x inter false)
     const float share = window_share(rows, cols, p.rows.in + at.row, p.cols.in + at.col);
   share_lane:
@@ -165,7 +165,7 @@ static int elements(const Command& c, const Pass& p, const Dropout& drop, int sh
 element_beat:
   for (int i = 0; i < beats; ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=Y_DEPTH*QUADS)
+    HLS(LOOP_TRIPCOUNT min=1 max=4096)
     HLS(DEPENDENCE variable=y inter false)
     const uint32_t image = static_cast<uint32_t>(c.axis) + static_cast<uint32_t>(p.image + at.image);
     const int row = p.rows.out + at.row, col = p.cols.out + at.col;
@@ -224,7 +224,7 @@ sum_clear:
 sum_beat:
   for (int i = 0; i < pixels * QUADS; ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=Y_DEPTH*QUADS)
+    HLS(LOOP_TRIPCOUNT min=1 max=4096)
     HLS(DEPENDENCE variable=part inter RAW distance=REVISIT true)
     const int slot = pixel % SHARES;
     WATCH(part, slot * QUADS + quad, i);

@@ -16,7 +16,7 @@ static void load_words(const Word* port, int beat, int words, float x[DEPTH][T])
 words_beat:
   for (int i = 0; i < beats; ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=Y_DEPTH*QUADS)
+    HLS(LOOP_TRIPCOUNT min=1 max=4096)
     const Word word = port[beat + i];
   words_lane:
     for (int e = 0; e < BEAT_WORDS; ++e) {
@@ -50,7 +50,7 @@ static void store_words(Word* port, int beat, int words, const float x[DEPTH][T]
 words_out:
   for (int i = 0; i < beats; ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=Y_DEPTH*QUADS)
+    HLS(LOOP_TRIPCOUNT min=1 max=4096)
     Word word;
   words_out_lane:
     for (int e = 0; e < BEAT_WORDS; ++e) {
@@ -153,7 +153,7 @@ static bool step_sgd(const Rates& r, bool ahead, int words) {
 sgd_beat:
   for (int i = 0; i < ceil_div(words, BEAT_WORDS); ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=Y_DEPTH*QUADS)
+    HLS(LOOP_TRIPCOUNT min=1 max=4096)
     HLS(DEPENDENCE variable=y0 inter false)
     HLS(DEPENDENCE variable=y1 inter false)
   sgd_lane:
@@ -182,7 +182,7 @@ static bool step_adam(const Rates& r, int words) {
 adam_word:
   for (int i = 0; i < words; ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=Y_DEPTH*T)
+    HLS(LOOP_TRIPCOUNT min=1 max=16384)
     HLS(DEPENDENCE variable=y0 inter false)
     HLS(DEPENDENCE variable=y1 inter false)
     HLS(DEPENDENCE variable=x1 inter false)

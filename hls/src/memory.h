@@ -160,7 +160,7 @@ weights_row:
     weights_beat:
       for (int b = 0; b < lanes * QUADS; ++b) {
         HLS(PIPELINE II=1)
-        HLS(LOOP_TRIPCOUNT min=QUADS max=T*QUADS)
+        HLS(LOOP_TRIPCOUNT min=QUADS max=64)
         const Word word = port[start + b];
       weights_lane:
         for (int e = 0; e < BEAT_WORDS; ++e) {
@@ -246,7 +246,7 @@ static void read_run(const Word* port, int beat, int beats, float run[RUN * QUAD
 run_beat:
   for (int i = 0; i < beats; ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=RUN*QUADS)
+    HLS(LOOP_TRIPCOUNT min=1 max=256)
     const Word word = port[beat + i];
   run_lane:
     for (int e = 0; e < BEAT_WORDS; ++e) {
@@ -283,7 +283,7 @@ store_image:
       store_beat:
         for (int k = 0; k < beats; ++k) {
           HLS(PIPELINE II=1)
-          HLS(LOOP_TRIPCOUNT min=QUADS max=RUN*QUADS)
+          HLS(LOOP_TRIPCOUNT min=QUADS max=256)
           float scale = f.scale;
           if (f.by_window) scale = window_share(f.rows, f.cols, b.row + r, b.col + col);
           Word word;
@@ -330,7 +330,7 @@ gradient_tap:
   gradient_beat:
     for (int b = 0; b < lanes * QUADS; ++b) {
       HLS(PIPELINE II=1)
-      HLS(LOOP_TRIPCOUNT min=QUADS max=T*QUADS)
+      HLS(LOOP_TRIPCOUNT min=QUADS max=64)
       Word word;
     gradient_lane:
       for (int e = 0; e < BEAT_WORDS; ++e) {

@@ -51,6 +51,7 @@ PLANTED = {
     "misspelt option": ("PIPELINE II=1", "PIPELINE ii=1", "no option ii="),
     "misspelt word": ("complete", "compleet", "no option compleet"),
     "keyword spelling": (" complete dim", " type=complete dim", "no option type="),
+    "expression": ("max=8)", "max=2*4)", "one name or number"),
     "missing option": ("min=1 max=8", "max=8", "needs min="),
     "missing variable": ("variable=big ", "", "needs variable="),
     "unknown variable": ("variable=y", "variable=z", "nothing here is called z"),
