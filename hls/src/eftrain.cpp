@@ -122,12 +122,12 @@ extern "C" void eftrain(const Word* features, const Word* weights, Word* results
 #pragma HLS interface mode=m_axi port=features offset=direct bundle=features
 #pragma HLS interface mode=m_axi port=weights offset=direct bundle=weights
 #pragma HLS interface mode=m_axi port=results offset=direct bundle=results
-#pragma HLS interface mode=m_axi port=control offset=direct bundle=control
+#pragma HLS interface mode=m_axi port=control offset=direct bundle=commands
 #endif
   HLS(INTERFACE m_axi port=features offset=slave bundle=features max_read_burst_length=16 num_read_outstanding=8)
   HLS(INTERFACE m_axi port=weights offset=slave bundle=weights max_read_burst_length=16 num_read_outstanding=8)
   HLS(INTERFACE m_axi port=results offset=slave bundle=results max_read_burst_length=16 max_write_burst_length=16)
-  HLS(INTERFACE m_axi port=control offset=slave bundle=control)
+  HLS(INTERFACE m_axi port=control offset=slave bundle=commands)
   HLS(INTERFACE s_axilite port=features bundle=control)
   HLS(INTERFACE s_axilite port=weights bundle=control)
   HLS(INTERFACE s_axilite port=results bundle=control)

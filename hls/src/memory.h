@@ -60,50 +60,49 @@ put_group:
   }
 }
 
-// A part of one channel tile, pixels from `at` of the buffer on. If folded, a box reaches beyond the
-// map, where there are zeros.
+// A part of one channel tile, pixels from `at` of the buffer on. Rows over the map's whole width lie one
+// behind the other and are one burst. If folded, a box reaches beyond the map, where there are zeros.
 template <int DEPTH>
 static void load_box(const Word* port, const Map& m, int tile, const Box& b, int fold, int at, float x[DEPTH][T]) {
   HLS(INLINE off)
   const Word zero = {{0.0f, 0.0f, 0.0f, 0.0f}};
-  const int low = least(most(b.col, 0), m.cols), high = most(low, least(b.col + b.cols + fold - 1, m.cols));
+  const bool whole = fold == 1 && b.cols == m.cols;
+  const int rows = whole ? least(b.rows, 1) : b.rows, cols = whole ? b.rows * b.cols : b.cols;
+  const int low = whole ? 0 : least(most(b.col, 0), m.cols);
+  const int high = whole ? cols : most(low, least(b.col + b.cols + fold - 1, m.cols));
   int base = at;
 load_image:
   for (int i = 0; i < b.images; ++i) {
     HLS(LOOP_TRIPCOUNT min=1 max=8)
   load_row:
-    for (int r = 0; r < b.rows; ++r) {
+    for (int r = 0; r < rows; ++r) {
       HLS(LOOP_TRIPCOUNT min=1 max=64)
-      const int row = b.row + r;
-      const bool inside = row >= 0 && row < m.rows;
-      const int from = inside ? low : high, beats = (high - from) * m.quads;
-      const int start = row_beat(m, b.image + i, tile, inside ? row : 0, from);
+      const int start = row_beat(m, b.image + i, tile, b.row + r, low), beats = (high - low) * m.quads;
     load_edge:
-      for (int c = 0; c < b.cols + fold - 1; ++c) {
+      for (int c = 0; c < cols + fold - 1; ++c) {
         HLS(PIPELINE off)
-        HLS(LOOP_TRIPCOUNT min=0 max=8)
-        const int column = b.col + c;
-        if (column < from || column >= high) {
+        HLS(LOOP_TRIPCOUNT min=0 max=256)
+        if (fold > 1 && (b.col + c < low || b.col + c >= high)) {
         load_edge_quad:
           for (int q = 0; q < m.quads; ++q) {
             HLS(PIPELINE II=1)
             HLS(LOOP_TRIPCOUNT min=1 max=QUADS)
-            put<DEPTH>(zero, base, c, q, m.quads, fold, b.cols, x);
+            put<DEPTH>(zero, base, c, q, m.quads, fold, cols, x);
           }
         }
       }
-      int c = from - b.col, q = 0;
+      int c = low - b.col, q = 0;
     load_beat:
       for (int k = 0; k < beats; ++k) {
         HLS(PIPELINE II=1)
-        HLS(LOOP_TRIPCOUNT min=4 max=896)
-        put<DEPTH>(port[start + k], base, c, q, m.quads, fold, b.cols, x);
+        HLS(LOOP_TRIPCOUNT min=4 max=8192)
+        put<DEPTH>(port[start + k], base, c, q, m.quads, fold, cols, x);
         if (++q == m.quads) {
           q = 0;
           ++c;
         }
       }
-      base += b.cols;
+      base += cols;
     }
   }
 }
@@ -256,7 +255,8 @@ run_beat:
   }
 }
 
-// One output tile, a run of columns at a time: bias, activation, mask, addition, padded lanes.
+// One output tile, a run of pixels at a time: bias, activation, mask, addition, padded lanes. Rows over
+// the map's whole width are one row.
 static void store_box(Word* port, const Finish& f, int tile, const Box& b, const float y[Y_DEPTH][T]) {
   HLS(INLINE off)
   float before[RUN * QUADS][BEAT_WORDS], mask[RUN * QUADS][BEAT_WORDS], bias[RUN * QUADS][BEAT_WORDS];
@@ -264,34 +264,36 @@ static void store_box(Word* port, const Finish& f, int tile, const Box& b, const
   HLS(ARRAY_PARTITION variable=mask complete dim=2)
   HLS(ARRAY_PARTITION variable=bias complete dim=2)
   if (f.add_bias) read_run(port, f.bias.beat + tile * QUADS, QUADS, bias);
-  const bool keeps = f.from > 0 || f.until < f.channels;
-  int base = 0;
+  const bool reads = f.adds || f.from > 0 || f.until < f.channels, whole = b.cols == f.map.cols;
+  const int rows = whole ? 1 : b.rows, cols = whole ? b.rows * b.cols : b.cols;
+  Pixel at = {0, 0, 0};
+  int pixel = 0;
 store_image:
   for (int i = 0; i < b.images; ++i) {
     HLS(LOOP_TRIPCOUNT min=1 max=8)
   store_row:
-    for (int r = 0; r < b.rows; ++r) {
+    for (int r = 0; r < rows; ++r) {
       HLS(LOOP_TRIPCOUNT min=1 max=64)
     store_run:
-      for (int c = 0; c < b.cols; c += RUN) {
-        HLS(LOOP_TRIPCOUNT min=1 max=4)
-        const int beats = least(RUN, b.cols - c) * QUADS;
+      for (int c = 0; c < cols; c += RUN) {
+        HLS(LOOP_TRIPCOUNT min=1 max=16)
+        const int beats = least(RUN, cols - c) * QUADS;
         const int start = row_beat(f.map, b.image + i, tile, b.row + r, b.col + c);
-        if (f.adds || keeps) read_run(port, start, beats, before);
+        if (reads) read_run(port, start, beats, before);
         if (f.masks) read_run(port, start - f.map.place.beat + f.mask.beat, beats, mask);
-        int q = 0, col = c;
+        int q = 0;
       store_beat:
         for (int k = 0; k < beats; ++k) {
           HLS(PIPELINE II=1)
           HLS(LOOP_TRIPCOUNT min=QUADS max=256)
-          float scale = f.scale;
-          if (f.by_window) scale = window_share(f.rows, f.cols, b.row + r, b.col + col);
+          const float share = window_share(f.rows, f.cols, b.row + at.row, b.col + at.col);
+          const float scale = f.by_window ? share : f.scale;
           Word word;
         store_lane:
           for (int e = 0; e < BEAT_WORDS; ++e) {
             HLS(UNROLL)
             const int channel = tile * T + q * BEAT_WORDS + e;
-            float v = y[base + col][q * BEAT_WORDS + e] * scale;
+            float v = y[pixel][q * BEAT_WORDS + e] * scale;
             if (f.add_bias) v = v + bias[q][e];
             v = activated(v, f.masks ? 0 : f.flags, f.slope);
             if (f.masks) v = v * derivative(mask[k][e], f.flags, f.slope);
@@ -302,11 +304,11 @@ store_image:
           port[start + k] = word;
           if (++q == QUADS) {
             q = 0;
-            ++col;
+            ++pixel;
+            advance(at, b.rows, b.cols);
           }
         }
       }
-      base += b.cols;
     }
   }
 }

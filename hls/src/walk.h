@@ -63,6 +63,8 @@ inline Finish finish_of(const Command& c, const Map& map, const Places& at, bool
   f.slope = c.scalar;
   f.scale = 1.0f;
   f.by_window = false;
+  f.rows = axis_of(map.rows, map.rows, 1, 1, 0, 1, false);
+  f.cols = axis_of(map.cols, map.cols, 1, 1, 0, 1, false);
   f.from = 0;
   f.until = f.channels = c.n;
   return f;
