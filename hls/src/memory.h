@@ -116,64 +116,100 @@ struct Kernel {
   bool back, depthwise;
 };
 
-// Rows of lanes that a folded tap fills.
-inline int lanes_of(const Kernel& k, int folded_col) {
-  return k.depthwise ? 1 : least(k.fold, k.cols - folded_col * k.fold) * k.lanes;
-}
+inline int folded_cols(const Kernel& k) { return ceil_div(k.cols, k.fold); }
+
+// Beats of a column of the kernel, for one pair of channel tiles.
+inline int col_beats(const Kernel& k) { return (k.depthwise ? 1 : k.lanes) * QUADS; }
 
 inline int tap_beat(const Kernel& k, int m_tile, int n_tile, int row, int folded_col) {
-  const int tap = row * k.cols + folded_col * k.fold;
-  if (k.depthwise) return k.place.beat + (m_tile * k.rows * k.cols + tap) * QUADS;
-  return k.place.beat + ((m_tile * k.n_tiles + n_tile) * k.rows * k.cols + tap) * k.lanes * QUADS;
+  const int block = k.depthwise ? m_tile : m_tile * k.n_tiles + n_tile;
+  return k.place.beat + ((block * k.rows + row) * k.cols + folded_col * k.fold) * col_beats(k);
 }
 
 inline int bias_beat(const Kernel& k, int m_tile) {
-  const int blocks = k.depthwise ? k.m_tiles : k.m_tiles * k.n_tiles * k.lanes;
-  return k.place.beat + (blocks * k.rows * k.cols + m_tile) * QUADS;
+  const int blocks = k.depthwise ? k.m_tiles : k.m_tiles * k.n_tiles;
+  return k.place.beat + blocks * k.rows * k.cols * col_beats(k) + m_tile * QUADS;
+}
+
+// The taps of a pass lie one behind the other in memory, in as many runs as it has rows, or in one if it
+// has whole rows.
+struct Runs {
+  int count, beats;
+};
+
+inline Runs runs_of(const Kernel& k, const Pass& p) {
+  const bool whole = p.cols.taps == folded_cols(k);
+  const int cols = whole ? k.cols : least(p.cols.taps * k.fold, k.cols - p.cols.tap * k.fold);
+  const Runs r = {whole ? 1 : p.rows.taps, (whole ? p.rows.taps : 1) * cols * col_beats(k)};
+  return r;
+}
+
+// Where a beat of weights belongs: its slot, row of lanes, and quad of columns.
+struct Weights {
+  int slot, row, quad;
+  int n, f, col;  // lane of its kernel column; which column of the fold; which of the kernel
+};
+
+inline Weights first_weights(const Kernel& k, int slot, int folded_col) {
+  const Weights w = {slot, 0, 0, 0, 0, folded_col * k.fold};
+  return w;
+}
+
+inline void advance(const Kernel& k, Weights& w) {
+  if (++w.quad < QUADS) return;
+  w.quad = 0;
+  ++w.row;
+  if (!k.depthwise && ++w.n < k.lanes) return;
+  w.n = 0;
+  ++w.f;
+  ++w.col;
+  if (w.f == k.fold || w.col == k.cols) {
+    w.f = w.row = 0;
+    ++w.slot;
+  }
+  if (w.col == k.cols) w.col = 0;
 }
 
 // The taps of a pass, transposed on the way in for BP; depthwise weights become diagonals.
 static void load_weights(const Word* port, const Kernel& k, const Pass& p, float w[W_DEPTH][T][T]) {
   HLS(INLINE off)
   const int m_tile = k.back ? p.in_tile : p.out_tile, n_tile = k.back ? p.out_tile : p.in_tile;
-  int slot = p.slot;
-weights_row:
-  for (int i = 0; i < p.rows.taps; ++i) {
-    HLS(LOOP_TRIPCOUNT min=1 max=11)
-  weights_col:
-    for (int j = 0; j < p.cols.taps; ++j) {
-      HLS(LOOP_TRIPCOUNT min=1 max=11)
-      const int lanes = lanes_of(k, p.cols.tap + j);
-      const int start = tap_beat(k, m_tile, n_tile, p.rows.tap + i, p.cols.tap + j);
-    weights_zero:
-      for (int n = k.depthwise ? 0 : lanes; n < T; ++n) {
-        HLS(PIPELINE II=1)
-        HLS(LOOP_TRIPCOUNT min=0 max=T)
-      weights_zero_lane:
-        for (int m = 0; m < T; ++m) {
-          HLS(UNROLL)
-          w[slot][n][m] = 0.0f;
-        }
+  const int zeros = k.lanes < T || k.depthwise ? p.rows.taps * p.cols.taps * T : 0;
+  int zero_slot = p.slot, zero_n = 0;
+weights_zero:
+  for (int i = 0; i < zeros; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=0 max=256)
+  weights_zero_lane:
+    for (int m = 0; m < T; ++m) {
+      HLS(UNROLL)
+      w[zero_slot][zero_n][m] = 0.0f;
+    }
+    if (++zero_n == T) {
+      zero_n = 0;
+      ++zero_slot;
+    }
+  }
+  const Runs runs = runs_of(k, p);
+  Weights at = first_weights(k, p.slot, p.cols.tap);
+weights_run:
+  for (int i = 0; i < runs.count; ++i) {
+    HLS(LOOP_TRIPCOUNT min=1 max=1)
+    const int start = tap_beat(k, m_tile, n_tile, p.rows.tap + i, p.cols.tap);
+    at.col = p.cols.tap * k.fold;
+  weights_beat:
+    for (int b = 0; b < runs.beats; ++b) {
+      HLS(PIPELINE II=1)
+      HLS(LOOP_TRIPCOUNT min=QUADS max=4096)
+      const Word word = port[start + b];
+    weights_lane:
+      for (int e = 0; e < BEAT_WORDS; ++e) {
+        HLS(UNROLL)
+        const int lane = at.quad * BEAT_WORDS + e;
+        const int n = k.back || k.depthwise ? lane : at.row, m = k.back && !k.depthwise ? at.row : lane;
+        w[at.slot][n][m] = word.v[e];
       }
-      int n = 0, q = 0;
-    weights_beat:
-      for (int b = 0; b < lanes * QUADS; ++b) {
-        HLS(PIPELINE II=1)
-        HLS(LOOP_TRIPCOUNT min=QUADS max=64)
-        const Word word = port[start + b];
-      weights_lane:
-        for (int e = 0; e < BEAT_WORDS; ++e) {
-          HLS(UNROLL)
-          const int lane = q * BEAT_WORDS + e;
-          const int to_n = k.back || k.depthwise ? lane : n, to_m = k.back ? n : lane;
-          w[slot][to_n][k.depthwise ? lane : to_m] = word.v[e];
-        }
-        if (++q == QUADS) {
-          q = 0;
-          ++n;
-        }
-      }
-      ++slot;
+      advance(k, at);
     }
   }
 }
@@ -313,44 +349,49 @@ store_image:
   }
 }
 
-// A weight gradient, tap by tap, and behind the kernel its bias; what a fold does not fill is left out.
-static void store_weights(Word* port, const Kernel& k, const Pass& p, bool adds, const float w[W_DEPTH][T][T]) {
+// Beats of a weight gradient from `at` on, some hundred at a time.
+static void store_taps(Word* port, const Kernel& k, int start, int beats, bool bias, bool adds, Weights& at,
+                       const float w[W_DEPTH][T][T]) {
   HLS(INLINE off)
-  static_assert(T <= RUN, "a tap is read in one run");
   float before[RUN * QUADS][BEAT_WORDS];
   HLS(ARRAY_PARTITION variable=before complete dim=2)
-  const int kernel = p.rows.taps * p.cols.taps;
-  int i = p.rows.tap, j = p.cols.tap;
-gradient_tap:
-  for (int tap = 0; tap < kernel + (p.bias ? 1 : 0); ++tap) {
-    HLS(LOOP_TRIPCOUNT min=1 max=50)
-    const bool bias = tap == kernel;
-    const int lanes = bias ? 1 : lanes_of(k, j);
-    const int start = bias ? bias_beat(k, p.out_tile) : tap_beat(k, p.out_tile, p.in_tile, i, j);
-    if (adds) read_run(port, start, lanes * QUADS, before);
-    int n = 0, q = 0;
-  gradient_beat:
-    for (int b = 0; b < lanes * QUADS; ++b) {
+taps_run:
+  for (int done = 0; done < beats; done += RUN * QUADS) {
+    HLS(LOOP_TRIPCOUNT min=1 max=16)
+    const int run = least(RUN * QUADS, beats - done);
+    if (adds) read_run(port, start + done, run, before);
+  taps_beat:
+    for (int b = 0; b < run; ++b) {
       HLS(PIPELINE II=1)
-      HLS(LOOP_TRIPCOUNT min=QUADS max=64)
+      HLS(LOOP_TRIPCOUNT min=QUADS max=256)
       Word word;
-    gradient_lane:
+    taps_lane:
       for (int e = 0; e < BEAT_WORDS; ++e) {
         HLS(UNROLL)
-        const int m = q * BEAT_WORDS + e;
-        const float v = w[tap][k.depthwise && !bias ? m : n][m];
+        const int m = at.quad * BEAT_WORDS + e;
+        const float v = w[at.slot][k.depthwise && !bias ? m : at.row][m];
         word.v[e] = adds ? before[b][e] + v : v;
       }
-      port[start + b] = word;
-      if (++q == QUADS) {
-        q = 0;
-        ++n;
-      }
+      port[start + done + b] = word;
+      advance(k, at);
     }
-    if (++j == p.cols.tap + p.cols.taps) {
-      j = p.cols.tap;
-      ++i;
-    }
+  }
+}
+
+// A weight gradient, and behind the kernel its bias.
+static void store_weights(Word* port, const Kernel& k, const Pass& p, bool adds, const float w[W_DEPTH][T][T]) {
+  HLS(INLINE off)
+  const Runs runs = runs_of(k, p);
+  Weights at = first_weights(k, 0, p.cols.tap);
+gradient_run:
+  for (int i = 0; i < runs.count; ++i) {
+    HLS(LOOP_TRIPCOUNT min=1 max=1)
+    at.col = p.cols.tap * k.fold;
+    store_taps(port, k, tap_beat(k, p.out_tile, p.in_tile, p.rows.tap + i, p.cols.tap), runs.beats, false, adds, at, w);
+  }
+  if (p.bias) {
+    at = first_weights(k, p.rows.taps * p.cols.taps, 0);
+    store_taps(port, k, bias_beat(k, p.out_tile), QUADS, true, adds, at, w);
   }
 }
 
