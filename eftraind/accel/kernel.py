@@ -1,17 +1,22 @@
 """The builds of the HLS kernel that csim and tests run, and the headers generated for all builds.
 
-`python -m eftraind.accel.kernel` builds the libraries of the csim device beside this module, `...
-headers` writes the headers that are generated into `hls`.
+`python -m eftraind.accel.kernel` builds the libraries of the csim device beside this module; with
+`headers` it writes the headers that are generated into `hls`, with `board FILE.json` that of a
+board from the planner's build description.
 """
 
+import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from eftraind import isa, registers
 from eftraind.accel.kernel_build import BUILDS, SOURCES, build_all, compile_kernel, library
 from eftraind.accel.native.build import find_compiler
-from eftraind.registers import KernelSizes
+from eftraind.errors import ConfigError
+from eftraind.registers import BEAT_WORDS, KernelSizes
 
 SIZES = {
     8: KernelSizes(lanes=8, feature_depth=2048, output_depth=1024, weight_tiles=64),
@@ -38,6 +43,44 @@ def headers() -> dict[Path, str]:
     return out
 
 
+def sizes_of(description: Mapping[str, Any]) -> KernelSizes:
+    """What a build description asks for. Raises ConfigError if this kernel cannot be built so."""
+    try:
+        t = int(description["t"])
+        fixed = {"array_m": t, "array_n": t, "pixels": 1}
+        fixed |= dict.fromkeys(("feature_words", "weight_words", "result_words"), BEAT_WORDS)
+        for name, value in fixed.items():
+            if description[name] != value:
+                raise ConfigError(
+                    f"build description: {name} is {description[name]}, this kernel has {value}",
+                    remedy="plan a build with one T x T array and ports of 128 bits",
+                )
+        if description["isa_digest"] != isa.digest():
+            raise ConfigError("build description is for another command set", remedy="plan again")
+        return KernelSizes(
+            lanes=t,
+            feature_depth=int(description["feature_depth"]),
+            output_depth=int(description["output_depth"]),
+            weight_tiles=int(description["weight_tiles"]),
+            revisit=int(description["revisit"]),
+            fmul=str(description["fmul"]),
+            fadd_tree=str(description["fadd_tree"]),
+            fadd_acc=str(description["fadd_acc"]),
+        )
+    except KeyError as error:
+        raise ConfigError(f"build description lacks {error}", remedy="plan again") from error
+
+
+def write_board(path: Path) -> Path:
+    """`hls/boards/BOARD/build.h` of a build description."""
+    description = json.loads(path.read_text(encoding="utf-8"))
+    target = SOURCES / "boards" / str(description["board"]) / "build.h"
+    text = sizes_of(description).c_header(float(description["clock_mhz"]))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+    return target
+
+
 def compiler() -> list[str]:
     """Raises RuntimeError if there is none."""
     found = find_compiler()
@@ -58,6 +101,9 @@ def main() -> None:
         for path, text in headers().items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
+        return
+    if sys.argv[1:2] == ["board"]:
+        sys.stdout.write(f"wrote {write_board(Path(sys.argv[2]))}\n")
         return
     build_all(compiler(), library(8).parent)
     sys.stdout.write(f"built {', '.join(library(lanes).name for lanes in SIZES)}\n")

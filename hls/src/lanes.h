@@ -197,8 +197,8 @@ element_beat:
 // Sums over the pixels of a pass, per channel: pixel i goes to partial sum i % SHARES, so that one is
 // used again after REVISIT iterations; then they are added in order, and the pass to the total. Sums of
 // sums lose little: no chain of additions is longer than a pass or the number of passes.
-constexpr int SHARES = REVISIT / QUADS > 1 ? REVISIT / QUADS : 1;
-static_assert((SHARES & (SHARES - 1)) == 0, "pixels are dealt by their low bits");
+constexpr int power_of_two(int least) { return least <= 1 ? 1 : 2 * power_of_two((least + 1) / 2); }
+constexpr int SHARES = power_of_two((REVISIT + QUADS - 1) / QUADS);
 
 // Terms are, by kind: x; x - k[0] by its share; its square and itself by their share; b * xhat and b;
 // x * x.

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from eftraind import isa
 from eftraind.accel import kernel
+from eftraind.accel.csim import CsimDevice
+from eftraind.errors import ConfigError
+from eftraind.registers import KernelSizes
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,3 +69,46 @@ def test_a_planted_fault_is_found(
     subprocess.run([*command, *files, "-o", str(tmp_path / "test")], check=True, timeout=120)
     done = subprocess.run([tmp_path / "test"], capture_output=True, text=True, timeout=120)
     assert done.returncode != 0 and complaint in done.stderr
+
+
+DESCRIPTION = {
+    "isa_digest": isa.digest(), "board": "b", "clock_mhz": 125.0, "t": 8, "array_m": 8,
+    "array_n": 8, "pixels": 1, "feature_depth": 640, "output_depth": 500, "weight_tiles": 48,
+    "revisit": 11, "feature_words": 4, "weight_words": 4, "result_words": 4, "fmul": "maxdsp",
+    "fadd_tree": "fabric", "fadd_acc": "fulldsp",
+}  # fmt: skip
+
+
+def test_a_board_s_header_follows_its_build_description(tmp_path: Path) -> None:
+    sizes = kernel.sizes_of(DESCRIPTION)
+    header = sizes.c_header(125.0)
+    for line in ("T = 8;", "X_DEPTH = 640;", "Y_DEPTH = 500;", "W_DEPTH = 48;", "REVISIT = 11;"):
+        assert line in header
+    assert "#define EFT_FADD_TREE fabric" in header
+    device = CsimDevice(8, memory_bytes=1 << 20, library=compiled(tmp_path, sizes))
+    assert device.sizes.report_words() == sizes.report_words()
+
+
+def compiled(folder: Path, sizes: KernelSizes) -> Path:
+    kernel.build(folder / "kernel.so", sizes)
+    return folder / "kernel.so"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"array_m": 16}, "array_m is 16"),
+        ({"pixels": 2}, "pixels is 2"),
+        ({"weight_words": 2}, "weight_words is 2"),
+        ({"isa_digest": 1}, "another command set"),
+    ],
+    ids=str,
+)
+def test_a_build_that_this_kernel_cannot_be_is_refused(change: dict, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        kernel.sizes_of({**DESCRIPTION, **change})
+
+
+def test_an_incomplete_build_description_is_refused() -> None:
+    with pytest.raises(ConfigError, match="lacks 'revisit'"):
+        kernel.sizes_of({k: v for k, v in DESCRIPTION.items() if k != "revisit"})
