@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eftraind import registers
+from eftraind import networks, registers
 from eftraind.accel import csim, kernel
 from eftraind.accel.csim import BASE_ADDRESS, CsimDevice, open_library
 from eftraind.errors import DeviceError, DeviceUnavailable, ProgramError
 from eftraind.isa import Command, Op, Operand, Program, Slot
+from eftraind.plan import lower
 from eftraind.registers import Control, Ctrl, Entry, Fault, argument_offsets
 
 SMALL = 1 << 22
@@ -188,6 +189,21 @@ def test_subnormals_are_zero_and_the_host_keeps_its_own(device: CsimDevice) -> N
     device.run(load(device, add), 0, 1)
     assert not device.read(device.bound(Slot.TRAIN_OUT), 0, lanes).any()
     assert np.full(1, tiny) * np.float32(0.5) > 0
+
+
+@pytest.mark.parametrize("lanes", kernel.SIZES)
+def test_the_iterations_of_a_training_step_are_those_of_the_readme(lanes: int) -> None:
+    graph = networks.load("cifar1x")
+    program = lower.training(graph, lanes, lower.Plan(8, 8))
+    device = CsimDevice(lanes, memory_bytes=1 << 26)
+    for slot, words in program.need_words.items():
+        device.bind(slot, device.allocate(max(words, 1 << 16)))
+    device.write(device.bound(Slot.CONSTS), np.ones(40, np.float32))
+    device.run(device.load(program), 0, len(program.commands))
+    assert device.last_report is not None
+    steps = int(device.last_report.entries[:, Entry.STEPS].sum())
+    readme = (Path(__file__).parents[2] / "hls" / "README.md").read_text(encoding="utf-8")
+    assert f"{steps:,}" in readme
 
 
 SANITIZED = """
