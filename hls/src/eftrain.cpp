@@ -162,7 +162,7 @@ command:
   for (index = 0; index < count && status == STATUS_OK; ++index) {
     HLS(PIPELINE off)
     HLS(LOOP_TRIPCOUNT min=1 max=64)
-    const int began = *clock;
+    const uint32_t began = static_cast<uint32_t>(*clock);
     Count spent = {0, 0};
     Places at;
     if (as_int(control[host_block + ABORT_BEAT].v[0]) != 0) {
@@ -172,7 +172,8 @@ command:
       status = check(table, window_beats, c, at);
       if (status == STATUS_OK) status = run(features, weights, results, control, table, c, at, spent);
     }
-    write_entry(control, report + HEADER_BEATS + index, status, spent, *clock - began);
+    write_entry(control, report + HEADER_BEATS + index, status, spent,
+                static_cast<int>(static_cast<uint32_t>(*clock) - began));
     if (status != STATUS_OK) break;
   }
   write_header(control, report, ticket, status, index);

@@ -142,24 +142,49 @@ inline Dropout dropout_of(const Command& c, uint32_t seed) {
   return d;
 }
 
-// One element of y from its operands a and b; k[i] are rows of per-channel vectors.
-inline float combined(const Command& c, float a, float b, const float k[4], float along, float plain) {
-  if (c.op == OP_ADD_FP) return a + b;
-  if (c.op == OP_BN_FP) return k[0] * ((a - k[2]) * k[3]) + k[1];
-  if (c.op == OP_BN_BP && has(c, FLAG_FROZEN)) return k[0] * k[3] * a;
-  if (c.op == OP_BN_BP) return k[0] * k[3] * (a - plain - (b - k[2]) * k[3] * along);
-  return a;
+// y = p * (a - s) + q * (b - t), or p * (a - s) + r: all arithmetic on elements, with these per channel.
+// Means are taken away before anything is scaled: a large one costs no digits.
+enum Coefficient { SCALE_A, SHIFT_A, SCALE_B, SHIFT_B, OFFSET, COEFFICIENTS };
+
+// From the vectors of batch normalisation: rows 0..3 of w[0] hold gamma, beta, mean, inverse deviation,
+// rows 0..1 of w[1] BN_SUM's vectors. Other commands have none.
+static void coefficients(const Command& c, const Dropout& drop, const float w[W_DEPTH][T][T],
+                         float k[COEFFICIENTS][T]) {
+  HLS(INLINE off)
+  const bool frozen = has(c, FLAG_FROZEN), back = c.op == OP_BN_BP;
+  const float share = 1.0f / static_cast<float>(most(c.count, 1));
+  const float plain_scale = c.op == OP_DROP_FP || c.op == OP_DROP_BP ? drop.scale : 1.0f;
+coefficient_lane:
+  for (int m = 0; m < T; ++m) {
+    HLS(PIPELINE off)
+    const float mean = w[0][2][m], inverse = w[0][3][m];
+    k[SCALE_A][m] = plain_scale;
+    k[SHIFT_A][m] = k[SHIFT_B][m] = k[OFFSET][m] = 0.0f;
+    k[SCALE_B][m] = 1.0f;
+    if (back || c.op == OP_BN_FP) {
+      k[SCALE_A][m] = w[0][0][m] * inverse;
+      k[SHIFT_A][m] = !back ? mean : frozen ? 0.0f : w[1][1][m] * share;
+      k[SCALE_B][m] = -(k[SCALE_A][m] * inverse) * (w[1][0][m] * share);
+      k[SHIFT_B][m] = mean;
+      k[OFFSET][m] = back ? 0.0f : w[0][1][m];
+    }
+  }
 }
 
-// Commands on elements. Operand a lies in x from 0 on, b from X_DEPTH / 2 on; rows 0..3 of w[0] hold
-// gamma, beta, mean, inverse deviation, rows 0..1 of w[1] BN_SUM's vectors, if the command has them.
-// CONCAT takes T lanes from a and b, from lane `shift` of a on.
+// Whether a command on elements has a second operand of its own.
+inline bool joins(const Command& c) { return c.op == OP_ADD_FP || (c.op == OP_BN_BP && !has(c, FLAG_FROZEN)); }
+
+// Commands on elements. Operand a lies in x from 0 on, b from X_DEPTH / 2 on. CONCAT takes T lanes from a
+// and b, from lane `shift` of a on.
 static int elements(const Command& c, const Pass& p, const Dropout& drop, int shift, const float x[X_DEPTH][T],
                     const float w[W_DEPTH][T][T], float y[Y_DEPTH][T]) {
   HLS(INLINE off)
+  float k[COEFFICIENTS][T];
+  HLS(ARRAY_PARTITION variable=k complete dim=1)
+  HLS(ARRAY_PARTITION variable=k complete dim=2)
+  coefficients(c, drop, w, k);
   const int beats = p.images * p.rows.outs * p.cols.outs * QUADS;
-  const bool dropped = c.op == OP_DROP_FP || c.op == OP_DROP_BP;
-  const float share = 1.0f / static_cast<float>(most(c.count, 1));
+  const bool dropped = c.op == OP_DROP_FP || c.op == OP_DROP_BP, second = joins(c);
   Pixel at = {0, 0, 0};
   int pixel = 0, quad = 0;
 element_beat:
@@ -176,14 +201,12 @@ element_beat:
       const bool turned = lane + shift >= T;
       const int source = turned ? lane + shift - T : lane + shift;
       const float a = x[turned ? X_DEPTH / 2 + pixel : pixel][source], b = x[X_DEPTH / 2 + pixel][lane];
-      const float k[4] = {w[0][0][lane], w[0][1][lane], w[0][2][lane], w[0][3][lane]};
-      float v = combined(c, a, b, k, w[1][0][lane] * share, w[1][1][lane] * share);
-      if (dropped) {
-        const uint32_t channel = image * c.n + p.out_tile * T + lane;
-        const uint32_t index = (channel * c.rows_in + row) * c.cols_in + col;
-        v = mixed(drop.key + index) >= drop.threshold ? a * drop.scale : 0.0f;
-      }
-      y[pixel][lane] = v;
+      const float other = k[SCALE_B][lane] * (b - k[SHIFT_B][lane]);
+      const float v = k[SCALE_A][lane] * (a - k[SHIFT_A][lane]) + (second ? other : k[OFFSET][lane]);
+      const uint32_t channel = image * c.n + p.out_tile * T + lane;
+      const uint32_t index = (channel * c.rows_in + row) * c.cols_in + col;
+      const bool keeps = !dropped || mixed(drop.key + index) >= drop.threshold;
+      y[pixel][lane] = keeps ? v : 0.0f;
     }
     if (++quad == QUADS) {
       quad = 0;
@@ -200,12 +223,10 @@ element_beat:
 constexpr int power_of_two(int least) { return least <= 1 ? 1 : 2 * power_of_two((least + 1) / 2); }
 constexpr int SHARES = power_of_two((REVISIT + QUADS - 1) / QUADS);
 
-// Terms are, by kind: x; x - k[0] by its share; its square and itself by their share; b * xhat and b;
-// x * x.
-enum Sum { SUM_PLAIN, SUM_SHIFTED, SUM_SQUARED, SUM_ALONG, SUM_OF_SQUARES };
+// With d = a - k[0] and u = k[1] * d, the first sum is of u, of d * u or of b * u; the second of u, or of b.
+enum Sum { SUM_ALONE, SUM_SQUARED, SUM_ALONG };
 
-static int sums(Sum kind, int pixels, float share, const float k[2][T], const float x[X_DEPTH][T],
-                float total[2][T]) {
+static int sums(Sum kind, int pixels, const float k[2][T], const float x[X_DEPTH][T], float total[2][T]) {
   HLS(INLINE off)
   float part[2][SHARES][T];
   HLS(ARRAY_PARTITION variable=part complete dim=1)
@@ -232,16 +253,11 @@ sum_beat:
     for (int e = 0; e < BEAT_WORDS; ++e) {
       HLS(UNROLL)
       const int lane = quad * BEAT_WORDS + e;
-      const float a = x[pixel][lane], b = x[X_DEPTH / 2 + pixel][lane];
-      const float off = a - k[0][lane];
-      float term = a;
-      if (kind == SUM_SHIFTED) term = off * share;
-      if (kind == SUM_SQUARED) term = off * off * share;
-      if (kind == SUM_ALONG) term = b * (off * k[1][lane]);
-      if (kind == SUM_OF_SQUARES) term = a * a;
+      const float b = x[X_DEPTH / 2 + pixel][lane], d = x[pixel][lane] - k[0][lane];
+      const float u = k[1][lane] * d;
+      const float term = (kind == SUM_ALONE ? 1.0f : kind == SUM_SQUARED ? d : b) * u;
       part[0][slot][lane] = part[0][slot][lane] + term;
-      if (kind == SUM_ALONG) part[1][slot][lane] = part[1][slot][lane] + b;
-      if (kind == SUM_SQUARED) part[1][slot][lane] = part[1][slot][lane] + off * share;
+      part[1][slot][lane] = part[1][slot][lane] + (kind == SUM_ALONG ? b : u);
     }
     if (++quad == QUADS) {
       quad = 0;

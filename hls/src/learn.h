@@ -84,7 +84,8 @@ static float sum_of_squares(const Word* features, const Command& c, const Places
 squares_clear:
   for (int m = 0; m < T; ++m) {
     HLS(UNROLL)
-    k[0][m] = k[1][m] = total[0][m] = total[1][m] = 0.0f;
+    k[0][m] = total[0][m] = total[1][m] = 0.0f;
+    k[1][m] = 1.0f;
   }
   const int chunk = X_DEPTH / 2 * T;
 squares_chunk:
@@ -92,7 +93,7 @@ squares_chunk:
     HLS(LOOP_TRIPCOUNT min=1 max=64)
     const int words = least(c.count - done, chunk);
     load_words<X_DEPTH>(features, at.src.beat + done / BEAT_WORDS, words, x0);
-    count.steps += sums(SUM_OF_SQUARES, ceil_div(words, T), 1.0f, k, x0, total);
+    count.steps += sums(SUM_SQUARED, ceil_div(words, T), k, x0, total);
     ++count.passes;
   }
   float all = 0.0f;

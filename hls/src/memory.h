@@ -254,24 +254,25 @@ struct Finish {
   Place bias, mask;
   bool add_bias, masks, adds;
   int flags;  // of the activation
-  float slope;
-  float scale;              // of every element: the mean over a window
-  bool by_window;           // the mean over what lies inside the map
-  Axis rows, cols;          // for that
+  float scale, slope;         // of every element; of those where a leaky activation bends
+  bool by_window;             // scale is the share of a window that lies inside the map
+  Axis rows, cols;            // for that
   int from, until, channels;  // channels written; others of the map stay, those behind it are 0
 };
 
-inline float activated(float v, int flags, float slope) {
-  if (flags & FLAG_RELU6) return v < 0.0f ? 0.0f : v > 6.0f ? 6.0f : v;
-  if (flags & FLAG_LEAKY) return v > 0.0f ? v : slope * v;
-  return (flags & FLAG_RELU) && v < 0.0f ? 0.0f : v;
+// What an element is multiplied by: forward, told from its value; backward, from x, which the activation
+// that is undone made.
+inline float factor_of(const Finish& f, float v, float x, float scale) {
+  if (f.masks && (f.flags & FLAG_RELU6)) return x > 0.0f && x < 6.0f ? scale : 0.0f;
+  if (f.flags & FLAG_LEAKY) return (f.masks ? x : v) > 0.0f ? scale : f.slope;
+  return f.masks && !(x > 0.0f) ? 0.0f : scale;
 }
 
-// Of the activation that made x, told from x.
-inline float derivative(float x, int flags, float slope) {
-  if (flags & FLAG_RELU6) return x > 0.0f && x < 6.0f ? 1.0f : 0.0f;
-  if (x > 0.0f) return 1.0f;
-  return flags & FLAG_LEAKY ? slope : 0.0f;
+inline float clamped(const Finish& f, float v) {
+  const bool six = (f.flags & FLAG_RELU6) != 0, below = six || (f.flags & (FLAG_RELU | FLAG_LEAKY)) == FLAG_RELU;
+  if (f.masks) return v;
+  if (below && v < 0.0f) return 0.0f;
+  return six && v > 6.0f ? 6.0f : v;
 }
 
 constexpr int RUN = 64;  // pixels of a store burst: what is read before is kept
@@ -329,10 +330,8 @@ store_image:
           for (int e = 0; e < BEAT_WORDS; ++e) {
             HLS(UNROLL)
             const int channel = tile * T + q * BEAT_WORDS + e;
-            float v = y[pixel][q * BEAT_WORDS + e] * scale;
-            if (f.add_bias) v = v + bias[q][e];
-            v = activated(v, f.masks ? 0 : f.flags, f.slope);
-            if (f.masks) v = v * derivative(mask[k][e], f.flags, f.slope);
+            const float biased = y[pixel][q * BEAT_WORDS + e] + (f.add_bias ? bias[q][e] : 0.0f);
+            float v = clamped(f, biased * factor_of(f, biased, mask[k][e], scale));
             if (f.adds) v = before[k][e] + v;
             if (channel < f.from || channel >= f.until) v = before[k][e];
             word.v[e] = channel < f.channels ? v : 0.0f;

@@ -16,7 +16,7 @@ static void load_operands(const Word* features, const Map& a, const Map& b, bool
 
 // Sums of one channel tile over all images, rows and columns; the next pass is loaded meanwhile.
 static Count sum_tile(const Word* features, const Command& c, const Map& a, const Map& b, Sum kind, int tile,
-                      float share, const float k[2][T], float total[2][T]) {
+                      const float k[2][T], float total[2][T]) {
   HLS(INLINE off)
   const Axis rows = axis_of(c.rows_in, c.rows_in, 1, 1, 0, 1, false);
   const Axis cols = axis_of(c.cols_in, c.cols_in, 1, 1, 0, 1, false);
@@ -47,10 +47,10 @@ sum_pass:
     const int pixels = now.valid ? now.images * now.rows.ins * now.cols.ins : 0;
     if (turn) {
       load_operands(features, a, b, kind == SUM_ALONG, tile, next, x1);
-      count.steps += sums(kind, pixels, share, k, x0, total);
+      count.steps += sums(kind, pixels, k, x0, total);
     } else {
       load_operands(features, a, b, kind == SUM_ALONG, tile, next, x0);
-      count.steps += sums(kind, pixels, share, k, x1, total);
+      count.steps += sums(kind, pixels, k, x1, total);
     }
     turn = !turn;
   }
@@ -96,14 +96,19 @@ static Count batch_statistics(const Word* features, const Command& c, const Map&
   const float share = 1.0f / static_cast<float>(c.images * c.rows_in * c.cols_in);
   float k[2][T], total[2][T];
   read_vector(features, row_beat(x, 0, tile, 0, 0), k[0]);
-  Count count = sum_tile(features, c, x, x, SUM_SHIFTED, tile, share, k, total);
+share_lane:
+  for (int m = 0; m < T; ++m) {
+    HLS(UNROLL)
+    k[1][m] = share;
+  }
+  Count count = sum_tile(features, c, x, x, SUM_ALONE, tile, k, total);
 mean_lane:
   for (int m = 0; m < T; ++m) {
     HLS(PIPELINE off)
     mean[m] = k[0][m] + total[0][m];
     k[0][m] = mean[m];
   }
-  const Count second = sum_tile(features, c, x, x, SUM_SQUARED, tile, share, k, total);
+  const Count second = sum_tile(features, c, x, x, SUM_SQUARED, tile, k, total);
   count.steps += second.steps;
   count.passes += second.passes;
 variance_lane:
@@ -188,10 +193,11 @@ channel_tile:
     channel_none:
       for (int m = 0; m < T; ++m) {
         HLS(UNROLL)
-        k[0][m] = k[1][m] = 0.0f;
+        k[0][m] = 0.0f;
+        k[1][m] = 1.0f;
       }
     }
-    const Count one = sum_tile(features, c, x, dy, norm ? SUM_ALONG : SUM_PLAIN, tile, 1.0f, k, total);
+    const Count one = sum_tile(features, c, x, dy, norm ? SUM_ALONG : SUM_ALONE, tile, k, total);
     count.steps += one.steps;
     count.passes += one.passes;
     if (norm) {

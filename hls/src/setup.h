@@ -84,6 +84,7 @@ static void setup_pool(const Places& at, Work& k) {
   if (!back) k.finish.flags = 0;
   const bool counts_pad = !has(c, FLAG_EXCLUDE_PAD);
   k.finish.scale = mean && counts_pad ? 1.0f / static_cast<float>(c.kernel_rows * c.kernel_cols) : 1.0f;
+  k.finish.slope = c.scalar * k.finish.scale;
   k.finish.by_window = c.op == OP_AVG_FP && !counts_pad;
   k.finish.rows = k.window_rows;
   k.finish.cols = k.window_cols;

@@ -60,8 +60,8 @@ inline Finish finish_of(const Command& c, const Map& map, const Places& at, bool
   f.masks = back && has(c, FLAG_MASK);
   f.adds = back && has(c, FLAG_ACCUMULATE);
   f.flags = back && !f.masks ? 0 : c.flags;
-  f.slope = c.scalar;
   f.scale = 1.0f;
+  f.slope = c.scalar;
   f.by_window = false;
   f.rows = axis_of(map.rows, map.rows, 1, 1, 0, 1, false);
   f.cols = axis_of(map.cols, map.cols, 1, 1, 0, 1, false);
@@ -93,9 +93,7 @@ static int load_elements(const Word* features, const Word* weights, const Work& 
   if (joined && shift_of(c) > 0 && b < k.in.tiles) {
     load_box<X_DEPTH>(features, k.in, b, box, 1, X_DEPTH / 2, x);
   }
-  if (c.op == OP_ADD_FP || (c.op == OP_BN_BP && !has(c, FLAG_FROZEN))) {
-    load_box<X_DEPTH>(features, k.second, p.out_tile, box, 1, X_DEPTH / 2, x);
-  }
+  if (joins(c)) load_box<X_DEPTH>(features, k.second, p.out_tile, box, 1, X_DEPTH / 2, x);
   if (c.op == OP_BN_FP || c.op == OP_BN_BP) {
     const int tile = p.out_tile * QUADS;
     load_vectors(weights, k.vectors[0].beat + tile, k.vector_pitch, 2, 0, 0, w);
