@@ -163,7 +163,7 @@ class KernelSizes:
     """Implementation of the array's multipliers, as BIND_OP calls it."""
     fadd_tree: str = "fulldsp"
     """Of the adders that sum one pixel's products."""
-    fadd_acc: str = "fulldsp"
+    fadd_sum: str = "fulldsp"
     """Of the adders that accumulate."""
 
     def report_words(self) -> dict[Header, int]:
@@ -196,7 +196,7 @@ _C_NAMES = {
     "features": "FEATURES",
 }
 
-_OPERATORS = ("fmul", "fadd_tree", "fadd_acc")
+_OPERATORS = ("fmul", "fadd_tree", "fadd_sum")
 
 _KINDS = (
     (Control, "REG"),

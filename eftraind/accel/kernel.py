@@ -5,17 +5,15 @@
 board from the planner's build description.
 """
 
-import json
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from eftraind import isa, registers
 from eftraind.accel.kernel_build import BUILDS, SOURCES, build_all, compile_kernel, library
 from eftraind.accel.native.build import find_compiler
 from eftraind.errors import ConfigError
+from eftraind.plan.build import Build, from_json
 from eftraind.registers import BEAT_WORDS, KernelSizes
 
 SIZES = {
@@ -43,39 +41,33 @@ def headers() -> dict[Path, str]:
     return out
 
 
-def sizes_of(description: Mapping[str, Any]) -> KernelSizes:
+def sizes_of(build: Build) -> KernelSizes:
     """What a build description asks for. Raises ConfigError if this kernel cannot be built so."""
-    try:
-        t = int(description["t"])
-        fixed = {"array_m": t, "array_n": t, "pixels": 1}
-        fixed |= dict.fromkeys(("feature_words", "weight_words", "result_words"), BEAT_WORDS)
-        for name, value in fixed.items():
-            if description[name] != value:
-                raise ConfigError(
-                    f"build description: {name} is {description[name]}, this kernel has {value}",
-                    remedy="plan a build with one T x T array and ports of 128 bits",
-                )
-        if description["isa_digest"] != isa.digest():
-            raise ConfigError("build description is for another command set", remedy="plan again")
-        return KernelSizes(
-            lanes=t,
-            feature_depth=int(description["feature_depth"]),
-            output_depth=int(description["output_depth"]),
-            weight_tiles=int(description["weight_tiles"]),
-            revisit=int(description["revisit"]),
-            fmul=str(description["fmul"]),
-            fadd_tree=str(description["fadd_tree"]),
-            fadd_acc=str(description["fadd_acc"]),
-        )
-    except KeyError as error:
-        raise ConfigError(f"build description lacks {error}", remedy="plan again") from error
+    fixed = {"array_m": build.t, "array_n": build.t, "pixels": 1}
+    fixed |= dict.fromkeys(("feature_words", "weight_words", "result_words"), BEAT_WORDS)
+    for name, value in fixed.items():
+        if getattr(build, name) != value:
+            raise ConfigError(
+                f"build description: {name} is {getattr(build, name)}, this kernel has {value}",
+                remedy="plan a build with one T x T array and ports of 128 bits",
+            )
+    return KernelSizes(
+        lanes=build.t,
+        feature_depth=build.feature_depth,
+        output_depth=build.output_depth,
+        weight_tiles=build.weight_tiles,
+        revisit=build.revisit,
+        fmul=build.fmul,
+        fadd_tree=build.fadd_tree,
+        fadd_sum=build.fadd_sum,
+    )
 
 
 def write_board(path: Path) -> Path:
-    """`hls/boards/BOARD/build.h` of a build description."""
-    description = json.loads(path.read_text(encoding="utf-8"))
-    target = SOURCES / "boards" / str(description["board"]) / "build.h"
-    text = sizes_of(description).c_header(float(description["clock_mhz"]))
+    """`hls/boards/BOARD/build.h` of a build description in a file. Raises ConfigError."""
+    build = from_json(path.read_text(encoding="utf-8"))
+    text = sizes_of(build).c_header(build.clock_mhz)
+    target = SOURCES / "boards" / build.board / "build.h"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text)
     return target

@@ -45,7 +45,7 @@ array_m:
     const float tree = Adders<0, T>::sum(outer, products, old, sums);
     const float before = outer ? old[0] : fresh ? 0.0f : y[m], after = outer ? products[0] : tree;
     const float total = before + after;
-    HLS(BIND_OP variable=total op=fadd impl=EFT_FADD_ACC)
+    HLS(BIND_OP variable=total op=fadd impl=EFT_FADD_SUM)
     sums[0] = total;
     if (!outer) y[m] = total;
   array_keep:

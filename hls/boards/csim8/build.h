@@ -11,4 +11,4 @@ constexpr int FEATURES = 2;
 }  // namespace eft
 #define EFT_FMUL maxdsp
 #define EFT_FADD_TREE fulldsp
-#define EFT_FADD_ACC fulldsp
+#define EFT_FADD_SUM fulldsp
