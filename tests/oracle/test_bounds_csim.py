@@ -74,8 +74,8 @@ def test_rounding_stays_within_the_bound(window: Window, t: int) -> None:
     while partials * taps < kernel.SIZES[t].revisit:
         partials *= 2
     pixels = window.images * window.out[0] * window.out[1]
-    # A product, a tree over the lanes, one addition a tap and channel tile. For gradients one
-    # product, one addition a pixel of a partial sum (one more a tile, which may not divide), their tree.
+    # FP, BP: a product, a tree over the lanes, one addition a tap and channel tile. Gradients: a
+    # product, one addition a pixel of a partial sum, one more a tile (which may not divide), a tree.
     tiles_cut = window.images * window.out[0]
     depths = [
         1 + math.log2(t) + taps * tiles(window.n, t),
