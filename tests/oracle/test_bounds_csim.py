@@ -75,7 +75,7 @@ def test_rounding_stays_within_the_bound(window: Window, t: int) -> None:
         partials *= 2
     pixels = window.images * window.out[0] * window.out[1]
     # FP, BP: a product, a tree over the lanes, one addition a tap and channel tile. Gradients: a
-    # product, one addition a pixel of a partial sum, one more a tile (which may not divide), a tree.
+    # product, one addition a pixel of a partial sum, one more a tile (none need divide), a tree.
     tiles_cut = window.images * window.out[0]
     depths = [
         1 + math.log2(t) + taps * tiles(window.n, t),
