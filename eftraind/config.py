@@ -67,7 +67,9 @@ class ModelConfig:
 @dataclass(frozen=True)
 class DeviceConfig:
     kind: str = _option(
-        "cpu", "cpu: native SIMD code; reference: slow numpy", choices=("cpu", "reference")
+        "cpu",
+        "cpu: native SIMD code; reference: slow numpy; csim: the FPGA kernel, run as a program",
+        choices=("cpu", "reference", "csim"),
     )
     threads: int = _option(
         0,

@@ -228,7 +228,8 @@ class Command:
         return words + [0] * (COMMAND_WORDS - len(words))
 
 
-def _word_names() -> list[str]:
+def word_names() -> list[str]:
+    """The words of a command in order; the rest is spare."""
     names: list[str] = []
     for field in fields(Command):
         is_operand = isinstance(field.default, Operand)
@@ -238,7 +239,7 @@ def _word_names() -> list[str]:
 
 def decode(words: npt.NDArray[np.int32]) -> Command:
     """The inverse of `Command.encode`. Raises ValueError for an unknown op, flag or slot."""
-    values = dict(zip(_word_names(), (int(word) for word in words), strict=False))
+    values = dict(zip(word_names(), (int(word) for word in words), strict=False))
     arguments: dict[str, Any] = {}
     for field in fields(Command):
         if isinstance(field.default, Operand):
@@ -272,7 +273,7 @@ def declaration() -> str:
     lines = [f"abi {ABI_VERSION}", f"command_words {COMMAND_WORDS}", f"slot_count {SLOT_COUNT}"]
     for kind in (Op, Flag, Status, Slot, Hyper):
         lines += [f"{kind.__name__.lower()} {item.name} {int(item)}" for item in kind]
-    lines += [f"word {name} {index}" for index, name in enumerate(_word_names())]
+    lines += [f"word {name} {index}" for index, name in enumerate(word_names())]
     return "\n".join(lines) + "\n"
 
 
@@ -297,8 +298,8 @@ def c_header() -> str:
         out += [f"constexpr int32_t {prefix}_{item.name} = {int(item)};" for item in kind]
     out.append("struct Command {")
     types = {"scalar": "float"}
-    out += [f"  {types.get(name, 'int32_t')} {name};" for name in _word_names()]
-    spare = COMMAND_WORDS - len(_word_names())
+    out += [f"  {types.get(name, 'int32_t')} {name};" for name in word_names()]
+    spare = COMMAND_WORDS - len(word_names())
     out += [f"  int32_t reserved[{spare}];", "};"]
     out.append('static_assert(sizeof(Command) == 4 * COMMAND_WORDS, "command size");')
     return "\n".join([*out, "}  // namespace eft", ""])

@@ -7,7 +7,8 @@ from eftraind.errors import ConfigError
 
 
 def open_device(kind: str, threads: int = 0) -> Device:
-    """`cpu` (native; threads 0: one fewer than the machine has) or `reference` (numpy, slow).
+    """`cpu` (native; threads 0: one fewer than the machine has), `reference` (numpy, slow) or
+    `csim` (the FPGA kernel, compiled for this machine).
 
     Imports only what is asked for. Raises DeviceUnavailable if it cannot be opened here.
     """
@@ -19,4 +20,8 @@ def open_device(kind: str, threads: int = 0) -> Device:
         from eftraind.accel.reference import ReferenceDevice
 
         return ReferenceDevice()
-    raise ConfigError(f"unknown device {kind!r}", remedy="use cpu or reference")
+    if kind == "csim":
+        from eftraind.accel.csim import CsimDevice
+
+        return CsimDevice()
+    raise ConfigError(f"unknown device {kind!r}", remedy="use cpu, reference or csim")

@@ -3,14 +3,21 @@
 Every operand lies in a buffer of its own, behind and before guard words that nobody may touch.
 """
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from eftraind.accel import kernel
 from eftraind.accel.cpu import CpuDevice, available_lanes
+from eftraind.accel.csim import CsimDevice
 from eftraind.accel.host import HostDevice
 from eftraind.accel.reference import ReferenceDevice
 from eftraind.isa import Command, Hyper, Operand, Program, Slot
@@ -18,7 +25,8 @@ from eftraind.plan.reshape import pack_map, pack_vector, pack_weights
 from eftraind.plan.tiles import slot_needs
 
 F32 = npt.NDArray[np.float32]
-GUARD_WORDS = 19
+GUARD_WORDS = 20
+"""A multiple of 4: maps and vectors start at a beat of 128 bits."""
 SLOTS = {
     "src": Slot.POOL,
     "weights": Slot.LEARNER,
@@ -38,13 +46,29 @@ class Kind:
 
 
 def kinds() -> list[Kind]:
-    """reference at every T; cpu with every instruction set of this machine, 1 and 2 threads."""
+    """reference at every T; cpu with every instruction set, 1 and 2 threads; csim at every T."""
     out = [Kind(f"reference-T{t}", t, lambda t=t: ReferenceDevice(t)) for t in (4, 8, 16)]
     for t in available_lanes():
         for threads in (1, 2):
             name = f"cpu-T{t}-{threads}threads"
             out.append(Kind(name, t, lambda t=t, n=threads: CpuDevice(threads=n, lanes=t)))
+    for t in kernel.SIZES:
+        out.append(Kind(f"csim-T{t}", t, lambda t=t: CsimDevice(t, memory_bytes=1 << 26)))
+    out.append(Kind("csim-small", kernel.SMALL.lanes, open_small))
     return out
+
+
+def open_small() -> CsimDevice:
+    """The kernel with buffers so small that every map is cut."""
+    return CsimDevice(kernel.SMALL.lanes, memory_bytes=1 << 26, library=small_library())
+
+
+@functools.cache
+def small_library() -> Path:
+    library = Path(tempfile.mkdtemp(prefix="eftraind-test-")) / "small.so"
+    atexit.register(shutil.rmtree, library.parent)
+    kernel.build(library, kernel.SMALL)
+    return library
 
 
 @dataclass(frozen=True)

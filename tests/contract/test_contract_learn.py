@@ -16,7 +16,7 @@ RULES = [Flag.NONE, Flag.NESTEROV, Flag.ADAM]
 @pytest.mark.parametrize("clip", [0.0, 0.5, 100.0])
 def test_update(kind: Kind, rule: Flag, count: int, clip: float) -> None:
     rng = np.random.default_rng(count)
-    distance = count + 5
+    distance = (count + 8) // 4 * 4  # moments start at a beat
     second = np.abs(noise(rng, distance + count))
     operands = {
         "src": noise(rng, count),
@@ -35,8 +35,8 @@ def test_update(kind: Kind, rule: Flag, count: int, clip: float) -> None:
 def test_adam_without_epsilon_behind_the_end(kind: Kind) -> None:
     rng = np.random.default_rng(0)
     operands = {name: noise(rng, 5) for name in ("src", "dst")}
-    operands |= {"extra": np.ones(10, np.float32), "aux": hypers(RATE=0.1, EPSILON=0.0)}
-    judge(kind, Case(Command(Op.UPDATE, Flag.ADAM, count=5, axis=5), operands), ("dst", "extra"))
+    operands |= {"extra": np.ones(13, np.float32), "aux": hypers(RATE=0.1, EPSILON=0.0)}
+    judge(kind, Case(Command(Op.UPDATE, Flag.ADAM, count=5, axis=8), operands), ("dst", "extra"))
 
 
 @pytest.mark.parametrize("count", [1, 31, 1000, 100_003])

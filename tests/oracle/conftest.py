@@ -4,7 +4,9 @@ import oracle_rig
 import pytest
 import torch
 
+from eftraind.accel import kernel
 from eftraind.accel.cpu import CpuDevice, available_lanes
+from eftraind.accel.csim import CsimDevice
 from eftraind.accel.host import HostDevice
 from eftraind.accel.reference import ReferenceDevice
 
@@ -14,6 +16,7 @@ DEVICES = {
     **{f"reference-T{t}": lambda t=t: ReferenceDevice(t) for t in (4, 16)},
     # The widest vectors and the narrowest.
     **{f"cpu-T{t}": lambda t=t: CpuDevice(2, t) for t in sorted({*available_lanes()[::2]})},
+    **{f"csim-T{t}": lambda t=t: CsimDevice(t, memory_bytes=1 << 26) for t in kernel.SIZES},
 }
 
 

@@ -37,10 +37,10 @@ __all__ = [
 ]
 
 
-def _beside(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"eftraind_{name}", HERE / f"{name}.py")
+def _module(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"eftraind_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{HERE / name}.py")
+        raise ImportError(str(path))
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
@@ -48,7 +48,8 @@ def _beside(name: str) -> Any:
 
 
 HERE = Path(__file__).resolve().parent
-build = _beside("build")
+build = _module(HERE / "build.py")
+kernel_build = _module(HERE.parent / "kernel_build.py")
 
 Settings = dict[str, Any] | None
 
@@ -78,6 +79,7 @@ class BuildPy(build_py):
         if not self.editable_mode:
             native = Path(self.build_lib, "eftraind", "accel", "native")
         compiler = build.build(native / build.LIBRARY)
+        kernel_build.build_all(compiler, native.parent)
         sys.stderr.write(f"eftraind: native kernels built with {shlex.join(compiler)}\n")
 
 

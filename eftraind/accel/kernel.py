@@ -1,0 +1,105 @@
+"""The builds of the HLS kernel that csim and tests run, and the headers generated for all builds.
+
+`python -m eftraind.accel.kernel` builds the libraries of the csim device beside this module; with
+`headers` it writes the headers that are generated into `hls`, with `board FILE.json` that of a
+board from the planner's build description.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from eftraind import isa, registers
+from eftraind.accel.kernel_build import BUILDS, SOURCES, build_all, compile_kernel, library
+from eftraind.accel.native.build import find_compiler
+from eftraind.errors import ConfigError
+from eftraind.plan.build import Build, from_json
+from eftraind.registers import BEAT_WORDS, KernelSizes
+
+SIZES = {
+    8: KernelSizes(lanes=8, feature_depth=2048, output_depth=1024, weight_tiles=64),
+    16: KernelSizes(lanes=16, feature_depth=2048, output_depth=1024, weight_tiles=64),
+}
+"""What csim is built for."""
+
+SMALL = KernelSizes(lanes=4, feature_depth=128, output_depth=48, weight_tiles=32)
+"""Buffers so small that everything is cut: for tests."""
+
+CLOCK_MHZ = 100.0
+"""What the headers of these builds say; nothing here has a clock."""
+
+
+def headers() -> dict[Path, str]:
+    """The generated headers; `build.h` lies beside no source, but where the compiler is told."""
+    out = {
+        SOURCES / "src" / "isa.h": isa.c_header(),
+        SOURCES / "src" / "registers.h": registers.c_header(),
+        SOURCES / "boards" / "small" / "build.h": SMALL.c_header(CLOCK_MHZ),
+    }
+    for lanes, sizes in SIZES.items():
+        out[SOURCES / "boards" / BUILDS[lanes] / "build.h"] = sizes.c_header(CLOCK_MHZ)
+    return out
+
+
+def sizes_of(build: Build) -> KernelSizes:
+    """What a build description asks for. Raises ConfigError if this kernel cannot be built so."""
+    fixed = {"array_m": build.t, "array_n": build.t, "pixels": 1}
+    fixed |= dict.fromkeys(("feature_words", "weight_words", "result_words"), BEAT_WORDS)
+    for name, value in fixed.items():
+        if getattr(build, name) != value:
+            raise ConfigError(
+                f"build description: {name} is {getattr(build, name)}, this kernel has {value}",
+                remedy="plan a build with one T x T array and ports of 128 bits",
+            )
+    return KernelSizes(
+        lanes=build.t,
+        feature_depth=build.feature_depth,
+        output_depth=build.output_depth,
+        weight_tiles=build.weight_tiles,
+        revisit=build.revisit,
+        fmul=build.fmul,
+        fadd_tree=build.fadd_tree,
+        fadd_sum=build.fadd_sum,
+    )
+
+
+def write_board(path: Path) -> Path:
+    """`hls/boards/BOARD/build.h` of a build description in a file. Raises ConfigError."""
+    build = from_json(path.read_text(encoding="utf-8"))
+    text = sizes_of(build).c_header(build.clock_mhz)
+    target = SOURCES / "boards" / build.board / "build.h"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text)
+    return target
+
+
+def compiler() -> list[str]:
+    """Raises RuntimeError if there is none."""
+    found = find_compiler()
+    if found is None:
+        raise RuntimeError("no C++ compiler: install g++ or clang++, or `pip install ziglang`")
+    return found
+
+
+def build(target: Path, sizes: KernelSizes, *, sanitize: bool = False) -> None:
+    """Compile the kernel of any sizes. Raises RuntimeError if the compiler fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "build.h").write_text(sizes.c_header(CLOCK_MHZ))
+        compile_kernel(compiler(), target, Path(folder), sanitize=sanitize)
+
+
+def main() -> None:
+    if sys.argv[1:] == ["headers"]:
+        for path, text in headers().items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return
+    if sys.argv[1:2] == ["board"]:
+        sys.stdout.write(f"wrote {write_board(Path(sys.argv[2]))}\n")
+        return
+    build_all(compiler(), library(8).parent)
+    sys.stdout.write(f"built {', '.join(library(lanes).name for lanes in SIZES)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+// Which pixels a tile needs and which pairs of pixels each tap of a kernel joins. Integers only; no
+// memory is touched here.
+//
+// One dimension (rows, or columns) of a command is an Axis; a tile's part of it is a Span; the pixels
+// that one tap joins within a tile are a Line.
+#pragma once
+#include "word.h"
+
+namespace eft {
+
+// Forward:  input = output * stride + tap * fold - pad
+// Backward: output = input * stride + tap - pad, the map that is written being the larger one
+struct Axis {
+  int in, out;  // pixels of the map that is read, and of the one that is written
+  int taps, stride, pad;
+  int fold;  // input pixels that share the lanes of one pixel: a narrow network input
+  bool back;
+};
+
+struct Span {
+  int out, outs;  // first output pixel, and how many
+  int tap, taps;
+  int in, ins;  // input pixels that they need, within the map (if folded: also beyond its edges)
+};
+
+// Input pixels that `outs` output pixels need, at most.
+inline int inputs_of(const Axis& a, int outs, int taps) {
+  const int need = a.back ? (outs + taps - 2) / a.stride + 1 : (outs - 1) * a.stride + (taps - 1) * a.fold + 1;
+  return a.fold > 1 ? need : least(need, a.in);
+}
+
+// The most output pixels whose inputs fit a room of input pixels; 0 if none.
+inline int outputs_for(const Axis& a, int room, int taps) {
+  if (a.fold == 1 && a.in <= room) return a.out;
+  const int first = a.back ? 1 : (taps - 1) * a.fold + 1;
+  if (room < first) return 0;
+  const int fit = a.back ? room * a.stride - taps + 1 : (room - first) / a.stride + 1;
+  return most(0, least(fit, a.out));
+}
+
+inline Span span_of(const Axis& a, int out, int outs, int tap, int taps) {
+  int low, high;
+  if (a.back) {
+    low = -floor_div(tap + taps - 1 - out - a.pad, a.stride);
+    high = floor_div(out + outs - 1 + a.pad - tap, a.stride) + 1;
+  } else {
+    low = out * a.stride + tap * a.fold - a.pad;
+    high = (out + outs - 1) * a.stride + (tap + taps - 1) * a.fold - a.pad + 1;
+  }
+  if (a.fold == 1) {
+    low = most(low, 0);
+    high = least(high, a.in);
+  }
+  const Span s = {out, outs, tap, taps, low, most(high - low, 0)};
+  return s;
+}
+
+// Pixels of a tile that a tap joins: output `out + i * out_step` with input `in + i * in_step`, both
+// counted from the tile's first.
+struct Line {
+  int count, out, out_step, in, in_step;
+  int whole, rest;  // outputs of a tile in strides, and behind the last whole one
+};
+
+inline Line first_line(const Axis& a, const Span& s) {
+  Line l;
+  if (a.back) {
+    l.whole = s.outs / a.stride;
+    l.rest = s.outs % a.stride;
+    l.out = modulo(s.tap - a.pad - s.out, a.stride);
+    l.out_step = a.stride;
+    l.in = floor_div(s.out + l.out + a.pad - s.tap, a.stride) - s.in;
+    l.in_step = 1;
+    l.count = l.whole + (l.out < l.rest ? 1 : 0);
+  } else {
+    l.whole = l.count = s.outs;
+    l.rest = l.out = 0;
+    l.out_step = 1;
+    l.in = s.out * a.stride + s.tap * a.fold - a.pad - s.in;
+    l.in_step = a.stride;
+  }
+  return l;
+}
+
+// The next tap's line, without a division.
+inline void next_line(const Axis& a, Line& l) {
+  if (!a.back) {
+    l.in += a.fold;
+    return;
+  }
+  if (++l.out == a.stride) {
+    l.out = 0;
+    l.in -= 1;
+  }
+  l.count = l.whole + (l.out < l.rest ? 1 : 0);
+}
+
+// How many elements of a window lie inside the map, along one dimension (forward).
+inline int inside_of(const Axis& a, int output) {
+  const int low = output * a.stride - a.pad;
+  return most(0, least(low + a.taps, a.in) - most(low, 0));
+}
+
+// What each element counts for in the mean over what lies inside.
+inline float window_share(const Axis& rows, const Axis& cols, int row, int col) {
+  return 1.0f / static_cast<float>(most(1, inside_of(rows, row) * inside_of(cols, col)));
+}
+
+// How a command is cut: output pixels of a tile, images it spans, taps of a pass.
+struct Tiling {
+  int images, rows, cols;
+  int tap_rows, tap_cols;
+  bool fits;
+};
+
+// Rooms are pixels of the feature buffer and of the output buffer, and taps of the weight buffer.
+// Small maps share a tile, so that weights are used often and an accumulator rests long.
+inline Tiling tiling_of(const Axis& rows, const Axis& cols, int images, int x_room, int y_room, int w_room) {
+  Tiling t;
+  t.tap_cols = least(cols.taps, w_room);
+  t.tap_rows = least(rows.taps, w_room / t.tap_cols);
+  t.tap_rows = least(t.tap_rows, most(1, x_room / inputs_of(cols, 1, t.tap_cols)));
+  const int deep = inputs_of(rows, 1, t.tap_rows);
+  t.cols = least(y_room, outputs_for(cols, x_room / deep, t.tap_cols));
+  t.fits = t.cols > 0;
+  if (!t.fits) return t;
+  t.cols = even_part(cols.out, least(t.cols, cols.out));
+  const int wide = inputs_of(cols, t.cols, t.tap_cols);
+  t.rows = least(least(rows.out, y_room / t.cols), outputs_for(rows, x_room / wide, t.tap_rows));
+  t.fits = t.rows > 0;
+  if (!t.fits) return t;
+  t.rows = even_part(rows.out, t.rows);
+  t.images = 1;
+  if (t.rows == rows.out && t.cols == cols.out) {
+    const int area = inputs_of(rows, t.rows, t.tap_rows) * wide;
+    t.images = most(1, least(images, least(x_room / most(area, 1), y_room / (t.rows * t.cols))));
+    t.images = even_part(images, t.images);
+  }
+  return t;
+}
+
+// One visit of the pipeline: what is loaded, computed, and stored behind it.
+struct Pass {
+  bool valid;
+  bool first, last;  // of those that add up in one output tile
+  bool fresh;        // its weights are not on chip yet
+  int image, images;
+  int in_tile, out_tile;  // channel tiles read and written
+  int slot;               // of its first tap in the weight buffer
+  bool bias;              // WU: it sums the bias gradient too
+  Span rows, cols;
+};
+
+inline Pass no_pass() {
+  const Span none = {0, 0, 0, 0, 0, 0};
+  const Pass p = {false, false, false, false, 0, 0, 0, 0, 0, false, none, none};
+  return p;
+}
+
+// A part of one channel tile of a map.
+struct Box {
+  int image, images, row, rows, col, cols;
+};
+
+inline Box input_box(const Pass& p) {
+  const Box b = {p.image, p.images, p.rows.in, p.rows.ins, p.cols.in, p.cols.ins};
+  return b;
+}
+
+inline Box output_box(const Pass& p) {
+  const Box b = {p.image, p.images, p.rows.out, p.rows.outs, p.cols.out, p.cols.outs};
+  return b;
+}
+
+// A counter over the pixels of a tile, columns fastest.
+struct Pixel {
+  int image, row, col;
+};
+
+inline void advance(Pixel& p, int rows, int cols) {
+  if (++p.col < cols) return;
+  p.col = 0;
+  if (++p.row < rows) return;
+  p.row = 0;
+  ++p.image;
+}
+
+// One tap over a tile: the pairs of pixels that it joins.
+struct Sweep {
+  Line rows, cols;
+  int in_rows, in_cols, out_rows, out_cols;
+};
+
+// Index of a sweep's pixel in the feature buffer, or -1 beyond the map.
+inline int input_of(const Sweep& s, const Pixel& p) {
+  const int row = s.rows.in + p.row * s.rows.in_step, col = s.cols.in + p.col * s.cols.in_step;
+  const bool inside = row >= 0 && row < s.in_rows && col >= 0 && col < s.in_cols;
+  return inside ? (p.image * s.in_rows + row) * s.in_cols + col : -1;
+}
+
+// The same in the output buffer.
+inline int output_of(const Sweep& s, const Pixel& p) {
+  const int row = s.rows.out + p.row * s.rows.out_step, col = s.cols.out + p.col * s.cols.out_step;
+  return (p.image * s.out_rows + row) * s.out_cols + col;
+}
+
+// All taps of a tile, one sweep behind the other, so that a single loop runs through them without a
+// pause. A sweep takes at least REVISIT iterations, short ones run empty: an accumulator comes round
+// once a sweep at most, which is what DEPENDENCE pragmas promise.
+struct Taps {
+  Axis rows, cols;
+  Sweep sweep;
+  Line first_col;
+  Pixel at;
+  int row, col, tap, col_taps;  // of the tile's taps
+  int k, area;                  // of the sweep's pixels
+  int areas[2][2];              // of a sweep, by whether a dimension has one more than its least
+};
+
+inline int sweep_steps(int area) { return most(area, REVISIT); }
+
+inline int area_index(const Axis& a, const Line& l) { return a.back && l.out < l.rest ? 1 : 0; }
+
+inline Taps taps_of(const Axis& rows, const Axis& cols, const Span& row, const Span& col, int images) {
+  Taps t;
+  t.rows = rows;
+  t.cols = cols;
+  const Sweep s = {first_line(rows, row), first_line(cols, col), row.ins, col.ins, row.outs, col.outs};
+  t.sweep = s;
+  t.first_col = s.cols;
+  t.at.image = t.at.row = t.at.col = t.row = t.col = t.tap = t.k = 0;
+  t.col_taps = col.taps;
+area_row:
+  for (int r = 0; r < 2; ++r) {
+    HLS(UNROLL)
+  area_col:
+    for (int c = 0; c < 2; ++c) {
+      HLS(UNROLL)
+      t.areas[r][c] = images * (s.rows.whole + r) * (s.cols.whole + c);
+    }
+  }
+  t.area = t.areas[area_index(rows, s.rows)][area_index(cols, s.cols)];
+  return t;
+}
+
+// To the next pixel, or to the first of the next tap.
+inline void advance(Taps& t) {
+  advance(t.at, t.sweep.rows.count, t.sweep.cols.count);
+  if (++t.k < sweep_steps(t.area)) return;
+  t.k = t.at.image = t.at.row = t.at.col = 0;
+  ++t.tap;
+  next_line(t.cols, t.sweep.cols);
+  if (++t.col == t.col_taps) {
+    t.col = 0;
+    ++t.row;
+    t.sweep.cols = t.first_col;
+    next_line(t.rows, t.sweep.rows);
+  }
+  t.area = t.areas[area_index(t.rows, t.sweep.rows)][area_index(t.cols, t.sweep.cols)];
+}
+
+// Iterations of all sweeps.
+static int steps_of(const Axis& rows, const Axis& cols, const Span& row, const Span& col, int images) {
+  const Taps t = taps_of(rows, cols, row, col, images);
+  Line r = t.sweep.rows;
+  int steps = 0;
+steps_row:
+  for (int i = 0; i < row.taps; ++i) {
+    HLS(LOOP_TRIPCOUNT min=1 max=11)
+    Line c = t.first_col;
+  steps_col:
+    for (int j = 0; j < col.taps; ++j) {
+      HLS(PIPELINE II=1)
+      HLS(LOOP_TRIPCOUNT min=1 max=11)
+      steps += sweep_steps(t.areas[area_index(rows, r)][area_index(cols, c)]);
+      next_line(cols, c);
+    }
+    next_line(rows, r);
+  }
+  return steps;
+}
+
+// Indices of the pixel at hand: `from` -1 beyond the map, `to` -1 if the sweep runs empty.
+inline int input_of(const Taps& t) { return t.k < t.area ? input_of(t.sweep, t.at) : -1; }
+inline int output_of(const Taps& t) { return t.k < t.area ? output_of(t.sweep, t.at) : -1; }
+
+}  // namespace eft
