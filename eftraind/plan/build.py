@@ -41,7 +41,7 @@ class Build:
     outstanding: int = required("reads in flight on a port", 1, 256)
     fmul: str = required("BIND_OP implementation of the multipliers")
     fadd_tree: str = required("BIND_OP implementation of the adder tree")
-    fadd_acc: str = required("BIND_OP implementation of the accumulators")
+    fadd_sum: str = required("BIND_OP implementation of the accumulators")
 
 
 def describe(design: Design, board: Board) -> Build:

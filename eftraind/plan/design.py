@@ -70,7 +70,7 @@ class Design:
     """Implementation of the array's multipliers."""
     fadd_tree: str
     """Of the adders that sum the products of one pixel."""
-    fadd_acc: str
+    fadd_sum: str
     """Of the adders that accumulate into a buffer."""
     feature_depth: int
     """Pixels that a buffer of features holds, over all input lanes of the array."""
@@ -119,7 +119,7 @@ class Design:
     @property
     def sum_cycles(self) -> int:
         """To read a partial sum, add to it and write it."""
-        return operators.fadd(self.fadd_acc).latency + 3
+        return operators.fadd(self.fadd_sum).latency + 3
 
     @property
     def pipeline_cycles(self) -> int:
@@ -151,7 +151,7 @@ def buffer_bram36(design: Design) -> int:
 def resources(design: Design) -> Resources:
     """DSP, BRAM36 and LUT; this kernel uses no UltraRAM."""
     fmul = operators.fmul(design.fmul)
-    tree, acc = operators.fadd(design.fadd_tree), operators.fadd(design.fadd_acc)
+    tree, acc = operators.fadd(design.fadd_tree), operators.fadd(design.fadd_sum)
     sums = design.array_m * design.pixels
     in_tree = design.macs - sums
     lanes = design.vector_lanes

@@ -188,7 +188,7 @@ class _Search:
 
     def _with_operators(self, design: Design) -> Iterator[Design]:
         for fmul, tree, acc in product(operators.FMUL, operators.FADD, operators.FADD):
-            yield replace(design, fmul=fmul, fadd_tree=tree, fadd_acc=acc)
+            yield replace(design, fmul=fmul, fadd_tree=tree, fadd_sum=acc)
 
     def _fullest(self, need: Resources) -> float:
         fabric, budget = self._board.fabric, self._budget

@@ -60,7 +60,7 @@ def _point(found: Found) -> Sequence[str]:
         f"{need.dsp} ({need.dsp / fabric.dsp:.0%})",
         f"{need.bram36} ({need.bram36 / fabric.bram36:.0%})",
         f"{lut:,} ({lut / fabric.lut:.0%})",
-        f"{design.fmul}, {design.fadd_tree}, {design.fadd_acc}",
+        f"{design.fmul}, {design.fadd_tree}, {design.fadd_sum}",
         f"{design.feature_depth} / {design.output_depth}, {design.weight_tiles}",
         f"{design.feature_words}, {design.weight_words}, {design.result_words}",
     )

@@ -34,7 +34,7 @@ def designs(draw: st.DrawFn) -> tuple[Design, Board]:
         clock_mhz=draw(st.sampled_from(board.clocks.mhz)),
         fmul="fulldsp",
         fadd_tree=draw(st.sampled_from(("fulldsp", "fabric"))),
-        fadd_acc="fabric",
+        fadd_sum="fabric",
         feature_depth=draw(st.sampled_from((512, 1024, 2048))),
         output_depth=draw(st.sampled_from((512, 1024, 2048))),
         weight_tiles=draw(st.sampled_from((64, 256, 512))),
