@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from eftraind import config
+from eftraind.config.fields import walk
 from eftraind.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,7 +35,7 @@ def test_the_page_has_the_table() -> None:
 
 
 def test_every_key_is_explained_and_numbers_are_bounded() -> None:
-    for full, entry, hint in config._walk(config.Config, ""):
+    for full, entry, hint in walk(config.Config):
         assert entry.metadata["doc"], full
         if hint in (int, float):
             assert entry.metadata["low"] is not None and entry.metadata["high"] is not None, full

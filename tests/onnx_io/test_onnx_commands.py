@@ -172,7 +172,7 @@ def test_without_onnx_the_command_says_how_to_get_it(monkeypatch: pytest.MonkeyP
 def test_the_daemon_does_not_load_onnx() -> None:
     code = (
         "import sys, eftraind.cli as cli, eftraind.service.engine, eftraind.service.front;"
-        "cli._parser(); print(*sys.modules)"
+        "cli.parser(); print(*sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60

@@ -34,6 +34,12 @@ def test_reference_pages(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().out == text
 
 
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_every_command_names_functions_that_exist(command: cli.Command) -> None:
+    for reference in filter(None, (command.run, command.flags)):
+        assert callable(cli.load(reference))
+
+
 def test_check_config(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_config(box)
     assert cli.main(["check-config", "--config", str(path)]) == 0
