@@ -18,6 +18,7 @@ from eftraind.errors import ConfigError, EftraindError, GraphError, StateLocked
 EXIT_ERROR = 1
 EXIT_CONFIG = 78
 EXIT_LOCKED = 75
+HOPELESS = ("storage_permission", "device_unavailable")  # as a wrong key: a restart cannot help
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ COMMANDS = (
         "engine",
         "the process with the device (started by run, or by systemd)",
         "commands.daemon:engine",
-        PROCESS,
+        "commands.daemon:add_engine",
     ),
     Command(
         "status",
@@ -74,6 +75,12 @@ COMMANDS = (
         "change rates of training at once, until the restart",
         "commands.control:change",
         "commands.control:add_set",
+    ),
+    Command(
+        "reload",
+        "let the daemon read its file again: rates and log levels",
+        "commands.control:reload",
+        CONFIG,
     ),
     Command(
         "check-config",
@@ -144,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_LOCKED
     except EftraindError as error:
         _complain(error)
-        return EXIT_ERROR
+        return EXIT_CONFIG if error.code in HOPELESS else EXIT_ERROR
     except BrokenPipeError:  # `eftraind reference config | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_ERROR

@@ -5,6 +5,7 @@ take the service down.
 """
 
 import contextlib
+import os
 import socket
 from collections.abc import Mapping
 
@@ -19,11 +20,12 @@ class Notifier:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Notifier":
-        """As systemd describes it: NOTIFY_SOCKET and WATCHDOG_USEC."""
+        """As systemd describes it: NOTIFY_SOCKET, and WATCHDOG_USEC if WATCHDOG_PID is us."""
         watchdog = environ.get("WATCHDOG_USEC", "")
+        ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         return cls(
             environ.get("NOTIFY_SOCKET") or None,
-            int(watchdog) / 1e6 if watchdog.isdigit() else None,
+            int(watchdog) / 1e6 if watchdog.isdigit() and ours else None,
         )
 
     def ready(self, status: str = "") -> None:
@@ -36,6 +38,10 @@ class Notifier:
     def watchdog(self) -> None:
         """Feed the watchdog; call it only after real progress."""
         self._send("WATCHDOG=1")
+
+    def reloading(self, monotonic_s: float) -> None:
+        """The configuration is being read again, since this moment of CLOCK_MONOTONIC."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={int(monotonic_s * 1e6)}")
 
     def stopping(self) -> None:
         self._send("STOPPING=1")

@@ -10,7 +10,7 @@ from typing import Any
 from eftraind import config as configuration
 from eftraind.commands.daemon import add_config
 from eftraind.errors import ConfigError
-from eftraind.service.request import request
+from eftraind.service.request import RequestFailed, request
 
 
 def add_rollback(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +52,19 @@ def change(given: argparse.Namespace) -> str:
             raise ConfigError(cause, remedy="write train.learning_rate=0.01") from None
     request(config.control_endpoint, "set", rates)
     return "set: " + ", ".join(f"{key} is {value:g}" for key, value in rates.items())
+
+
+def reload(given: argparse.Namespace) -> str:
+    """Have the file read again. Raises ConfigError if it changes what cannot change now."""
+    config = configuration.load(given.config)
+    try:
+        changed = request(config.control_endpoint, "reload")["changed"]
+    except RequestFailed as error:
+        if error.code == ConfigError.code:
+            raise ConfigError(error.message, remedy=error.remedy) from error
+        raise
+    shown = (f"{key} is {json.dumps(value)}" for key, value in sorted(changed.items()))
+    return "reloaded: " + (", ".join(shown) or "nothing has changed")
 
 
 def status(given: argparse.Namespace) -> str:

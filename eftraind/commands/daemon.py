@@ -6,16 +6,17 @@ Owns what a process sets up before its loop begins: log, stack dumps, signals. T
 
 import argparse
 import faulthandler
-import logging
 import os
 import signal
-import sys
 from importlib import import_module
 from typing import Any
 
 from eftraind import config as configuration
 from eftraind.clock import Clock
 from eftraind.config import Config
+from eftraind.sdnotify import Notifier
+from eftraind.service import logs
+from eftraind.service.heart import Heart
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -29,9 +30,17 @@ def add_process(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--heartbeat-fd", type=int, help=argparse.SUPPRESS)
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    add_process(parser)
+    parser.add_argument(
+        "--serve-only",
+        action="store_true",
+        help="only answer predictions, on the CPU: when the engine kept failing",
+    )
+
+
 def run(given: argparse.Namespace) -> int:
     """Both processes, supervised, until a signal."""
-    from eftraind.sdnotify import Notifier
     from eftraind.service import supervise
 
     config = configuration.load(given.config)
@@ -46,30 +55,38 @@ def front(given: argparse.Namespace) -> int:
 
     config = configuration.load(given.config)
     _set_up_process(config, "front")
-    return service.run(config, heartbeat_fd=given.heartbeat_fd)
+    clock = Clock()
+    return service.run(
+        config,
+        heart=_heart(given.heartbeat_fd, clock),
+        clock=clock,
+        read_again=lambda: configuration.load(given.config),
+    )
 
 
 def engine(given: argparse.Namespace) -> int:
     """The process with the device."""
     from eftraind.service import engine as processes
-    from eftraind.service.supervise import Heart
 
     config = configuration.load(given.config)
     _set_up_process(config, "engine")
     clock = Clock()
-    heart = Heart(given.heartbeat_fd, clock)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # front reads the file and tells the engine
+    heart = _heart(given.heartbeat_fd, clock)
     heart.starting()
     service: Any = None
 
-    def pulse() -> None:
+    def pulse(status: str) -> None:
+        heart.say(status)
         heart.beat()
         if heart.orphaned:
             service.stop()
 
-    service = processes.create(config, clock=clock, pulse=pulse)
+    service = processes.create(config, clock=clock, pulse=pulse, serve_only=given.serve_only)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, service.stop)
     service.run()
+    heart.stopping()
     return 0
 
 
@@ -82,10 +99,13 @@ def check(given: argparse.Namespace) -> str:
 
 
 def _set_up_process(config: Config, name: str) -> None:
-    """Logging to standard error, and stack dumps when the watchdog aborts the process."""
+    """Logging, and stack dumps on standard error when the watchdog aborts the process."""
     faulthandler.enable()
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=config.log.level.upper(),
-        format=f"%(asctime)s {name} %(levelname)s %(message)s",
-    )
+    logs.set_up(config, name, os.environ)
+
+
+def _heart(heartbeat_fd: int | None, clock: Clock) -> Heart:
+    """Shown to the supervisor where there is one, else to systemd."""
+    supervised = heartbeat_fd is not None
+    notifier = Notifier() if supervised else Notifier.from_environ(os.environ)
+    return Heart(heartbeat_fd, clock, notifier)

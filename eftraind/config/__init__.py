@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from eftraind.config.changes import CHANGEABLE, changes
 from eftraind.config.fields import checked, optional, record, required, walk
 from eftraind.config.learning import TrainConfig
 from eftraind.config.reference import default_yaml, reference_table
@@ -22,10 +23,12 @@ from eftraind.config.tree import Config
 from eftraind.errors import ConfigError
 
 __all__ = [
+    "CHANGEABLE",
     "Config",
     "IngestConfig",
     "SuperviseConfig",
     "TrainConfig",
+    "changes",
     "default_yaml",
     "from_mapping",
     "load",

@@ -5,7 +5,7 @@ Owns their defaults, bounds, units and explanations; reads nothing.
 
 from dataclasses import dataclass
 
-from eftraind.config.fields import option
+from eftraind.config.fields import option, section
 
 MIB = 1 << 20
 
@@ -76,8 +76,24 @@ class SuperviseConfig:
     )
 
 
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True)
+class LogLevels:
+    service: str | None = option(None, "sockets, clients, supervision", choices=LEVELS)
+    engine: str | None = option(None, "training, gate, swaps", choices=LEVELS)
+    store: str | None = option(None, "journal and checkpoints", choices=LEVELS)
+    accel: str | None = option(None, "devices", choices=LEVELS)
+
+
 @dataclass(frozen=True)
 class LogConfig:
-    level: str = option(
-        "info", "least severe messages shown", choices=("debug", "info", "warning", "error")
+    level: str = option("info", "least severe messages shown", choices=LEVELS)
+    format: str = option(
+        "auto",
+        "journal: systemd's protocol with fields; json: one object per line on standard error; "
+        "auto: journal where standard error goes to it, else text",
+        choices=("auto", "journal", "text", "json"),
     )
+    levels: LogLevels = section(LogLevels, "Other levels for parts; null: as `log.level`.")

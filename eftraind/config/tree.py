@@ -46,7 +46,7 @@ class Config:
     metrics: MetricsConfig = section(MetricsConfig, "The Prometheus endpoint.")
     power: PowerConfig = section(PowerConfig, "Power sensors.")
     supervise: SuperviseConfig = section(SuperviseConfig, "Restarting failed processes.")
-    log: LogConfig = section(LogConfig, "Messages on standard error.")
+    log: LogConfig = section(LogConfig, "Messages about what happens.")
 
     @property
     def listen_endpoints(self) -> tuple[str, ...]:

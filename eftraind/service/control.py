@@ -36,7 +36,8 @@ class _Waiting:
 
 
 class Control:
-    """`status` gives the front's own part; `tell` sends to the engine."""
+    """`status` gives the front's own part, `reload` what a file read again has changed; `tell`
+    sends to the engine."""
 
     def __init__(
         self,
@@ -45,12 +46,14 @@ class Control:
         tell: Callable[[link.Message], bool],
         status: Callable[[], dict[str, Any]],
         page: Callable[[], bytes],
+        reload: Callable[[], dict[str, Any]],
         clock: Clock,
     ) -> None:
         self._router = router
         self._tell = tell
         self._status = status
         self._page = page
+        self._reload = reload
         self._clock = clock
         self._waiting: dict[int, _Waiting] = {}
         self._next_id = 1
@@ -77,10 +80,12 @@ class Control:
             self._answer(identity, envelope, {"ok": True, "result": result})
         elif command == "status":
             self._ask(identity, envelope, command, args, STATUS_DEADLINE_S)
+        elif command == "reload":
+            self._ask(identity, envelope, command, self._reload(), COMMAND_DEADLINE_S)
         elif command in COMMANDS:
             self._ask(identity, envelope, command, args, COMMAND_DEADLINE_S)
         else:
-            known = ", ".join(("status", "metrics", *COMMANDS))
+            known = ", ".join(("status", "metrics", "reload", *COMMANDS))
             raise ControlError(
                 f"unknown command {command!r:.60}", remedy=f"one of {known}", code="command"
             )
@@ -104,6 +109,8 @@ class Control:
             self._waiting[number] = _Waiting(identity, envelope, command, deadline_s)
         elif command == "status":
             self._answer(identity, envelope, {"ok": True, "result": self._status()})
+        elif command == "reload":  # the next engine reads the file itself
+            self._answer(identity, envelope, {"ok": True, "result": {"changed": args}})
         else:
             raise _engine_down("the engine is not there")
 

@@ -7,7 +7,7 @@ does one short piece of work. It has no network and serves no client itself.
 import os
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from eftraind.fsio import FileOps
 from eftraind.graph import Graph
 from eftraind.metrics import Metrics
 from eftraind.plan.memory import INFER_SIZES
+from eftraind.service import logs
 
 FETCH_BYTES = 1 << 20
 FETCH_BELOW_SAMPLES = 512
@@ -45,7 +46,11 @@ class Request:
 
 
 class EngineService:
-    """The loop. `pulse` tells the supervisor that it turned."""
+    """The loop. `pulse` hears that it turned, and what it is doing.
+
+    With `serve_only` nothing is fetched from the journal and nothing trained: what an engine does
+    that failed too often, so that predictions go on.
+    """
 
     def __init__(
         self,
@@ -55,7 +60,8 @@ class EngineService:
         metrics: Metrics,
         clock: Clock,
         ops: FileOps,
-        pulse: Callable[[], None],
+        pulse: Callable[[str], None],
+        serve_only: bool = False,
     ) -> None:
         self._graph = graph
         self._metrics = metrics
@@ -67,6 +73,9 @@ class EngineService:
         self.engine: Engine = boot(
             config, metrics=metrics, clock=clock, emit=self._emit, ops=ops, graph=graph
         )
+        self._serve_only = serve_only
+        if serve_only:
+            self.engine.pause()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 500)
@@ -197,6 +206,13 @@ class EngineService:
                 engine.promoter.checkpoint("operator")
             elif command == "pause":
                 engine.pause()
+            elif command == "reload":
+                self._reload(args)
+                return link.Reply(number, True, {"changed": dict(args)})
+            elif command == "resume" and self._serve_only:
+                raise EftraindError(
+                    "this engine only serves", remedy="start the usual one instead", code="degraded"
+                )
             elif command == "resume":
                 engine.resume()
             elif command == "set":
@@ -206,7 +222,18 @@ class EngineService:
         except EftraindError as error:
             facts = {"code": error.code, "message": error.message, "remedy": error.remedy}
             return link.Reply(number, False, error=facts)
-        return link.Reply(number, True, engine.status())
+        return link.Reply(number, True, {**engine.status(), "serve_only": self._serve_only})
+
+    def _reload(self, changed: Mapping[str, Any]) -> None:
+        rates = {key: value for key, value in changed.items() if key.startswith("train.")}
+        if rates:
+            self.engine.set_rates(rates)
+        logs.set_levels(changed)
+
+    def _summary(self) -> str:
+        if self._serve_only:
+            return f"degraded: version {self.engine.version} serves, nothing is learnt"
+        return f"version {self.engine.version} serves, {self.engine.lag_samples:.0f} samples behind"
 
     def _hello(self) -> link.Hello:
         capabilities, spec = self.engine.capabilities, self._graph.input
@@ -226,13 +253,17 @@ class EngineService:
     def _tell(self) -> None:
         while self._outbox:
             self._send(self._outbox.popleft())
-        if not self._fetching and self.engine.samples_queued < FETCH_BELOW_SAMPLES:
+        if (
+            not self._serve_only
+            and not self._fetching
+            and self.engine.samples_queued < FETCH_BELOW_SAMPLES
+        ):
             self._fetching = True
             self._send(link.Fetch(self._next_seq, FETCH_BYTES))
         now_s = self._clock.monotonic_s()
         if now_s - self._pulse_s >= PULSE_S:
             self._pulse_s = now_s
-            self._pulse()
+            self._pulse(self._summary())
             if self.engine.consumed_seq > self._consumed_told:
                 self._consumed_told = self.engine.consumed_seq
                 self._send(link.Consumed(self._consumed_told))
@@ -245,8 +276,20 @@ class EngineService:
         self._socket.send_multipart(link.encode(message))
 
 
-def create(config: Config, *, clock: Clock, pulse: Callable[[], None]) -> EngineService:
+def create(
+    config: Config, *, clock: Clock, pulse: Callable[[str], None], serve_only: bool = False
+) -> EngineService:
     """The engine process's service. Raises EftraindError with cause and remedy."""
+    if serve_only and config.device.kind not in ("cpu", "reference"):
+        config = replace(config, device=replace(config.device, kind="cpu"))
     graph = networks.load(config.model.network)
     metrics = Metrics(owner="engine")
-    return EngineService(config, graph, metrics=metrics, clock=clock, ops=FileOps(), pulse=pulse)
+    return EngineService(
+        config,
+        graph,
+        metrics=metrics,
+        clock=clock,
+        ops=FileOps(),
+        pulse=pulse,
+        serve_only=serve_only,
+    )

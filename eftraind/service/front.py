@@ -13,6 +13,7 @@ import os
 import platform
 import signal
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,20 @@ import zmq
 
 from eftraind import link, networks
 from eftraind.clock import Clock
-from eftraind.config import Config
-from eftraind.errors import EftraindError, StorageError, WireError
+from eftraind.config import Config, changes
+from eftraind.errors import ConfigError, EftraindError, StorageError, WireError
 from eftraind.fsio import FileOps, StateLock
 from eftraind.metrics import Metrics, Page, PageServer
 from eftraind.power import PowerMeter, PowerSampler, Reading, find_rails
+from eftraind.service import logs
 from eftraind.service.clients import Clients, Model
 from eftraind.service.control import Control
+from eftraind.service.heart import Heart
 from eftraind.service.ingest import Ingest
 from eftraind.service.predict import Predict
 from eftraind.service.samplelog import SampleLog, prepare_directories
 from eftraind.service.session import EngineSession
 from eftraind.service.sockets import Received, Router, publisher
-from eftraind.service.supervise import Heart
 from eftraind.wire import Bye, Hello, Infer, Kind, Ping, Stream
 from eftraind.wire_decode import decode_request, split_header
 
@@ -41,6 +43,7 @@ TURN_MS = 50
 BUSY_TURN_MS = 5  # while something has a deadline soon
 MESSAGES_PER_TURN = 16
 TICK_S = 0.02
+DISK_DEADLINE_S = 60.0  # a card collecting garbage stalls for seconds, not for a minute
 SHOW_S = 0.5
 SWITCH_INTERVAL_S = 0.0005  # the committer's Python must not delay the loop by CPython's 5 ms
 
@@ -50,8 +53,17 @@ log = logging.getLogger(__name__)
 class Front:
     """Built once; `turn` until told to stop; `close`."""
 
-    def __init__(self, config: Config, *, clock: Clock, ops: FileOps, heart: Heart) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        ops: FileOps,
+        heart: Heart,
+        read_again: Callable[[], Config] | None = None,
+    ) -> None:
         self._config = config
+        self._read_again = read_again or (lambda: config)
         self._clock = clock
         self._heart = heart
         self._started_s = clock.monotonic_s()
@@ -163,6 +175,7 @@ class Front:
             tell=self.session.tell,
             status=self.status,
             page=self._page.text,
+            reload=self.reload,
             clock=self._clock,
         )
 
@@ -175,7 +188,7 @@ class Front:
             try:
                 server = PageServer(self._page.text, *address)
             except OSError as error:
-                raise StorageError(
+                raise ConfigError(
                     f"cannot serve metrics on {config.metrics.listen}: {error.strerror}",
                     remedy="set metrics.listen to a free port, to port 0, or to null",
                     code="metrics_listen",
@@ -209,7 +222,8 @@ class Front:
             self._drain(self._control_router, self.control.handle)
         self.clients.flush()
         self._tick()
-        self._heart.beat()
+        if self.log.busy_s < DISK_DEADLINE_S:
+            self._heart.beat()
 
     def _drain(self, router: Router, handle: Any) -> None:
         for _ in range(MESSAGES_PER_TURN):
@@ -238,6 +252,7 @@ class Front:
         if now_s < self._show_s:
             return
         self._show_s = now_s + SHOW_S
+        self._heart.say(self._summary())
         self.clients.expire()
         if self.log.tick():
             self.clients.recover(self.log.last_seqs)
@@ -348,6 +363,36 @@ class Front:
 
     # the outside
 
+    def reload(self) -> dict[str, Any]:
+        """Read the file again; key -> new value of what changed, for the engine. Raises
+        ConfigError if anything in it cannot change now, and then changes nothing."""
+        self._heart.reloading()
+        try:
+            config = self._read_again()
+            changed = changes(self._config, config)
+        finally:
+            self._heart.reloaded()
+        logs.set_levels(changed)
+        self._config = config
+        log.info("reloaded: %s", ", ".join(sorted(changed)) or "nothing has changed")
+        return changed
+
+    def reload_now(self) -> None:
+        """The same for a signal, whose sender hears nothing but the log."""
+        try:
+            self.session.tell(link.Control(0, "reload", self.reload()))
+        except EftraindError as error:
+            log.error("reload refused: %s", error)
+
+    def _summary(self) -> str:
+        if not self.session.up:
+            return "degraded: no engine; samples are kept, predictions are refused"
+        if not self._writable:
+            return "degraded: the journal takes no samples; predictions go on"
+        return (
+            f"version {self.clients.model.version} serves {len(self.clients.connections)} clients"
+        )
+
     def status(self) -> dict[str, Any]:
         """The front's part of `eftraind status`; the engine adds to `engine`."""
         now_s = self._clock.monotonic_s()
@@ -404,20 +449,24 @@ def package_version() -> str:
         return "unknown"
 
 
-def run(config: Config, *, heartbeat_fd: int | None = None, clock: Clock | None = None) -> int:
-    """The front process, until SIGTERM; the exit status."""
-    clock = clock or Clock()
-    heart = Heart(heartbeat_fd, clock)
+def run(config: Config, *, heart: Heart, clock: Clock, read_again: Callable[[], Config]) -> int:
+    """The front process, until SIGTERM; the exit status. SIGHUP reads the configuration again."""
     stopping: list[int] = []
+    reloads: list[int] = []
+    signal.signal(signal.SIGHUP, lambda number, _: reloads.append(number))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: stopping.append(received))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    front = Front(config, clock=clock, ops=FileOps(), heart=heart)
+    front = Front(config, clock=clock, ops=FileOps(), heart=heart, read_again=read_again)
     try:
         gc.freeze()  # what start-up made stays; no collection need walk it again
         log.info("front listens on %s", ", ".join(config.listen_endpoints))
         while not stopping and not heart.orphaned:
             front.turn()
+            if reloads:
+                reloads.clear()
+                front.reload_now()
+        heart.stopping()
         front.finish()
     finally:
         front.close()

@@ -5,6 +5,7 @@ answered while the disk takes nothing. The table describes exactly what was appe
 only waits: otherwise a crash would turn resent samples into duplicates. A failed flush is fatal.
 """
 
+import errno
 import logging
 import os
 from collections import deque
@@ -15,6 +16,7 @@ from typing import Any
 from eftraind.clock import Clock
 from eftraind.config import Config
 from eftraind.errors import (
+    ConfigError,
     EftraindError,
     JournalFull,
     RecordTooLarge,
@@ -38,6 +40,7 @@ from eftraind.wire_records import (
 RETRY_S = 1.0  # how often a disk that took nothing is tried again
 REOPEN_S = 5.0
 DEGRADED = ("read_only", "disk_full")
+DISK_TROUBLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)  # not the operator's fault
 
 log = logging.getLogger(__name__)
 
@@ -259,6 +262,11 @@ class SampleLog:
             self._seen[name] = value
 
     @property
+    def busy_s(self) -> float:
+        """Seconds that the disk has had the records it has now; 0 when it has none."""
+        return self._group.busy_s if self._group is not None else 0.0
+
+    @property
     def writable(self) -> bool:
         """Samples are taken, as far as the disk is concerned."""
         journal = self._journal
@@ -301,9 +309,11 @@ def prepare_directories(config: Config) -> None:
         try:
             os.makedirs(path, mode=0o750, exist_ok=True)
         except OSError as error:
-            if path == config.run_dir:
-                raise StorageError(
-                    f"cannot make {path}: {error.strerror}", remedy="set run_dir to another place"
+            name = "run_dir" if path == config.run_dir else "state_dir"
+            if name == "run_dir" or error.errno not in DISK_TROUBLE:
+                raise ConfigError(
+                    f"cannot make {path}: {error.strerror}",
+                    remedy=f"mount or create it for the daemon's user, or set {name}",
                 ) from error
             log.error("cannot make %s: %s", path, error.strerror)
 

@@ -1,4 +1,4 @@
-"""`eftraind run`: two child processes, kept alive, stopped together; and their end of the pipe.
+"""`eftraind run`: two child processes, kept alive, stopped together.
 
 Owns starting, watching over a heartbeat pipe, killing and restarting front and engine, and telling
 systemd. Never looks inside them: a byte on the pipe is all it knows. A child ends by itself when
@@ -17,49 +17,16 @@ from dataclasses import dataclass
 from eftraind.clock import Clock
 from eftraind.config import SuperviseConfig
 from eftraind.sdnotify import Notifier
+from eftraind.service.heart import READY
 
 EXIT_CONFIG = 78  # sysexits EX_CONFIG: restarting cannot help
 EXIT_LOCKED = 75  # sysexits EX_TEMPFAIL: another daemon owns the directory
-BEAT_S = 0.1
 START_DEADLINE_S = 600.0  # writing a large journal to a slow card for the first time
 STOP_DEADLINE_S = 15.0
 TURN_S = 0.1
-STARTING, READY = b"s", b"."
+NOTIFY_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 log = logging.getLogger(__name__)
-
-
-class Heart:
-    """A child's end of the pipe. `beat` from the loop, at any rate; ten a second are sent."""
-
-    def __init__(self, fd: int | None, clock: Clock) -> None:
-        self._fd = fd
-        self._clock = clock
-        self._next_s = 0.0
-        self.orphaned = False
-        """the supervisor is gone: end"""
-        if fd is not None:
-            os.set_blocking(fd, False)
-
-    def starting(self) -> None:
-        """Alive, but not ready yet."""
-        self._write(STARTING)
-
-    def beat(self) -> None:
-        """Alive and ready."""
-        self._write(READY)
-
-    def _write(self, byte: bytes) -> None:
-        now_s = self._clock.monotonic_s()
-        if self._fd is None or now_s < self._next_s:
-            return
-        self._next_s = now_s + BEAT_S
-        try:
-            os.write(self._fd, byte)
-        except BlockingIOError:
-            pass  # the supervisor is slow; it has enough bytes to read
-        except OSError:
-            self.orphaned = True
 
 
 @dataclass
@@ -97,6 +64,12 @@ class Supervisor:
         """End after this turn; safe in a signal handler."""
         self._stopping = True
 
+    def reload(self) -> None:
+        """Let front read the configuration again; it tells the engine. Safe in a signal handler."""
+        for child in self._children:
+            if child.name == "front" and child.process is not None and child.ready:
+                child.process.send_signal(signal.SIGHUP)
+
     def run(self) -> int:
         """Until `stop`, or until a child says that restarting cannot help; the exit status."""
         status = 0
@@ -116,7 +89,11 @@ class Supervisor:
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         command = [*child.command, "--heartbeat-fd", str(writer)]
-        child.process = subprocess.Popen(command, pass_fds=(writer,), stdin=subprocess.DEVNULL)
+        # Only this process speaks to systemd: it alone knows about both.
+        environ = {name: text for name, text in os.environ.items() if name not in NOTIFY_VARIABLES}
+        child.process = subprocess.Popen(
+            command, pass_fds=(writer,), stdin=subprocess.DEVNULL, env=environ
+        )
         os.close(writer)
         child.pipe, child.ready = reader, False
         child.heard_s = self._clock.monotonic_s()
@@ -205,4 +182,5 @@ def run(config_path: str, config: SuperviseConfig, *, clock: Clock, notifier: No
     supervisor = Supervisor(commands, config, clock=clock, notifier=notifier)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
+    signal.signal(signal.SIGHUP, lambda *_: supervisor.reload())
     return supervisor.run()

@@ -82,6 +82,7 @@ class GroupCommit:
         self._queue: deque[_Waiting] = deque()
         self._bytes = 0  # waiting and being committed
         self._busy = False  # a group is being committed or reported
+        self._busy_from_s = 0.0
         self._hurry = False  # a flush waits: do not wait for company
         self._closing = False
         self._failed: EftraindError | None = None
@@ -137,6 +138,12 @@ class GroupCommit:
         return self._failed
 
     @property
+    def busy_s(self) -> float:
+        """Seconds that the group at the disk has been there; 0 when there is none."""
+        with self._changed:
+            return self._clock.monotonic_s() - self._busy_from_s if self._busy else 0.0
+
+    @property
     def stats(self) -> GroupStats:
         with self._changed:
             return GroupStats(len(self._queue), self._bytes, self._max_bytes)
@@ -185,6 +192,7 @@ class GroupCommit:
                     break
                 self._changed.wait(remaining_s)
             self._busy = True
+            self._busy_from_s = self._clock.monotonic_s()
             group = list(self._queue)
             self._queue.clear()
             return group

@@ -14,7 +14,7 @@ import eftraind
 from eftraind.clock import Clock
 from eftraind.fsio import FileOps
 from eftraind.service.front import Front
-from eftraind.service.supervise import Heart
+from eftraind.service.heart import Heart
 
 
 @pytest.fixture(autouse=True)

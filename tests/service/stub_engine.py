@@ -11,7 +11,7 @@ from harness import StubEngine
 
 from eftraind import config as configuration
 from eftraind.clock import Clock
-from eftraind.service.supervise import Heart
+from eftraind.service.heart import Heart
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from harness import STREAM, put_frames
 
 from eftraind.errors import ConfigError, StateLocked
 from eftraind.service.front import Front
-from eftraind.service.supervise import Heart
+from eftraind.service.heart import Heart
 from eftraind.wire import (
     Ack,
     Bye,
