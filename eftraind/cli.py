@@ -53,6 +53,12 @@ COMMANDS = (
         "commands.daemon:add_engine",
     ),
     Command(
+        "load-overlay",
+        "program the FPGA (started by systemd at boot)",
+        "commands.daemon:overlay",
+        CONFIG,
+    ),
+    Command(
         "status",
         "show what the daemon is doing",
         "commands.control:status",
@@ -81,6 +87,18 @@ COMMANDS = (
         "let the daemon read its file again: rates and log levels",
         "commands.control:reload",
         CONFIG,
+    ),
+    Command(
+        "install-service",
+        "install the systemd services",
+        "installer.commands:install",
+        "installer.commands:add_install",
+    ),
+    Command(
+        "uninstall-service",
+        "remove the systemd services; what was learnt stays",
+        "installer.commands:uninstall",
+        "installer.commands:add_uninstall",
     ),
     Command(
         "check-config",

@@ -9,6 +9,7 @@ import faulthandler
 import os
 import signal
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from eftraind import config as configuration
@@ -88,6 +89,15 @@ def engine(given: argparse.Namespace) -> int:
     service.run()
     heart.stopping()
     return 0
+
+
+def overlay(given: argparse.Namespace) -> str:
+    """Load the bitstream that the file names, if it names one."""
+    bitstream = configuration.load(given.config).device.overlay
+    if bitstream is None:
+        return "device.overlay is null: nothing to load"
+    board: Any = import_module("eftraind.accel.board.overlay")
+    return f"loaded {bitstream}: {board.load(Path(bitstream))}"
 
 
 def check(given: argparse.Namespace) -> str:

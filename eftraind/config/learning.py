@@ -44,6 +44,9 @@ class DeviceConfig:
         low=1e-4,
         high=10.0,
     )
+    overlay: str | None = option(
+        None, "bitstream (.bit, its .hwh beside it) that eftraind-overlay.service loads at boot"
+    )
     memory_bytes: int = option(
         0,
         "memory that all buffers of the device together may take; what does not fit is refused "
