@@ -43,6 +43,11 @@ struct Stream {
     std::uint64_t sample_bytes() const {
         return sample_elements() * (dtype == Dtype::uint8 ? 1U : 4U);
     }
+    bool operator!=(const Stream& other) const {
+        return shape.height != other.shape.height || shape.width != other.shape.width ||
+               shape.channels != other.shape.channels || dtype != other.dtype ||
+               classes != other.classes || max_message_bytes != other.max_message_bytes;
+    }
 };
 
 namespace wire {

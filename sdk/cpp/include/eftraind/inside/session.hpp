@@ -1,0 +1,306 @@
+/// Everything a client knows and decides, without sockets, threads or a clock of its own.
+///
+/// A carrier feeds it what arrives (`receive`), what time it is (`tick`) and what the network does
+/// (`opened`, `broken`), and sends what `next_message` gives. Users' calls land here too; those that
+/// wait take a `done` that is called exactly once. Not thread-safe: the carrier locks.
+#pragma once
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "eftraind/errors.hpp"
+#include "eftraind/inside/checks.hpp"
+#include "eftraind/inside/outbox.hpp"
+#include "eftraind/inside/requests.hpp"
+#include "eftraind/inside/waits.hpp"
+#include "eftraind/results.hpp"
+#include "eftraind/wire/decode.hpp"
+
+namespace eftraind::inside {
+
+enum class Phase { idle, greeting, ready, ended };
+
+class Session {
+  public:
+    Session(const Settings& settings, double now)
+        : settings_(settings),
+          outbox_(settings),
+          open_at_(now),
+          greet_by_(now),
+          ready_since_(now),
+          heard_at_(now),
+          spoke_at_(now),
+          pinged_at_(now) {}
+
+    Phase phase() const { return phase_; }
+    const std::optional<wire::Welcome>& welcome() const { return welcome_; }
+    const std::optional<Fault>& failure() const { return failure_; }
+    /// What was refused or dropped since the last call.
+    std::vector<Refusal> take_notices() { return std::exchange(notices_, {}); }
+
+    // What users ask for...
+
+    const Stream& usable_stream() const {
+        if (failure_) {
+            raise(*failure_);
+        }
+        if (!welcome_) {
+            raise({FaultKind::disconnected, "no daemon has answered yet", "wait for the connection",
+                   "disconnected"});
+        }
+        return welcome_->stream;
+    }
+
+    Seq next_seq() const { return outbox_.next_seq(); }
+
+    /// Take it; the first sequence number, or nothing: the policy is to wait for room.
+    std::optional<Seq> offer(const Offer& offer, double now) {
+        usable_stream();
+        auto dropped = outbox_.make_room(offer.bytes);
+        if (!dropped) {
+            return std::nullopt;
+        }
+        std::move(dropped->begin(), dropped->end(), std::back_inserter(notices_));
+        return outbox_.add(offer, now);
+    }
+
+    /// Take it when there is room to spare: waking somebody for each gap costs too much.
+    void when_taken(std::shared_ptr<const Offer> waiting, std::shared_ptr<Seq> first_seq,
+                    double deadline, Done done) {
+        const std::uint64_t needed_bytes = waiting->bytes + settings_.max_pending_bytes / 8;
+        wait(
+            [=](double now) {
+                const auto taken =
+                    outbox_.has_room(needed_bytes) ? offer(*waiting, now) : std::nullopt;
+                *first_seq = taken.value_or(0);
+                return taken.has_value();
+            },
+            [this] {
+                return late(std::to_string(outbox_.counts().pending_bytes) +
+                                " bytes wait for the daemon",
+                            FaultKind::backpressure);
+            },
+            deadline, std::move(done));
+    }
+
+    void infer(Question question, double deadline, Answered done) {
+        if (failure_) {
+            done({}, failure_);
+        } else {
+            requests_.add(std::move(question), deadline, std::move(done));
+        }
+    }
+
+    /// `done` when everything pushed so far has reached the level or was refused.
+    void flush(Level level, double deadline, Done done) {
+        usable_stream();
+        outbox_.close_open();
+        const Seq seq = outbox_.next_seq() - 1;
+        wait(
+            [this, seq, level](double) {
+                const bool settled = outbox_.settled(seq, level);
+                if (settled) {
+                    report();
+                }
+                return settled;
+            },
+            [this, level] {
+                return late(std::to_string(outbox_.counts().pending) + " operations are not " +
+                                (level == Level::durable ? "durable" : "received"),
+                            FaultKind::disconnected);
+            },
+            deadline, std::move(done));
+    }
+
+    /// `done` after the first WELCOME.
+    void when_ready(double deadline, Done done) {
+        wait([this](double) { return welcome_.has_value(); },
+             [] {
+                 return Fault{FaultKind::disconnected, "the daemon did not answer",
+                              "is eftraind running there?", "disconnected"};
+             },
+             deadline, std::move(done));
+    }
+
+    Stats stats() const {
+        const Outbox::Counts& box = outbox_.counts();
+        Stats stats;
+        stats.pushed = box.pushed;
+        stats.sent = box.sent;
+        stats.resent = box.resent;
+        stats.received = box.received;
+        stats.durable = box.durable;
+        stats.dropped = box.dropped;
+        stats.refused = refused_;
+        stats.pending = box.pending;
+        stats.pending_bytes = box.pending_bytes;
+        stats.reconnects = welcomes_ == 0 ? 0 : welcomes_ - 1;
+        stats.connected = phase_ == Phase::ready;
+        stats.waiting_for = box.pending != 0 ? outbox_.waiting_for() : std::string();
+        return stats;
+    }
+
+    /// No more work: everything waiting fails. What to send as a last word, if anything.
+    std::optional<wire::Frames> end(const std::optional<Fault>& failure = std::nullopt) {
+        const bool goodbye = phase_ == Phase::ready && !failure;
+        phase_ = Phase::ended;
+        failure_ = failure.value_or(
+            Fault{FaultKind::closed, "the client was closed", "make a new one", "closed"});
+        const auto gone = outbox_.abandon();
+        if (gone.second != 0) {
+            note({failure_->code, failure_->message, failure_->remedy, gone.first, gone.second});
+        }
+        waits_.fail(*failure_);
+        requests_.fail(*failure_);
+        return goodbye ? std::optional<wire::Frames>(wire::bye()) : std::nullopt;
+    }
+
+    // What the carrier reports...
+
+    bool wants_connection(double now) const { return phase_ == Phase::idle && now >= open_at_; }
+
+    /// A new socket was made (libzmq connects it when it can).
+    void opened(double now) {
+        phase_ = Phase::greeting;
+        greet_by_ = now + settings_.hello_timeout.count();
+        control_.assign({wire::hello(settings_.producer, "eftraind for C++")});
+    }
+
+    /// The socket is to be thrown away; everything unanswered will be sent again.
+    void broken(double now) {
+        if (phase_ == Phase::ended) {
+            return;
+        }
+        const bool lasted = phase_ == Phase::ready && now - ready_since_ >= 1.0;
+        failures_ = lasted ? 0 : failures_ + 1;
+        const double delay_s =
+            settings_.retry_min.count() * std::exp2(std::min(failures_ - 1, 10));
+        open_at_ = now + (failures_ == 0 ? 0.0 : std::min(delay_s, settings_.retry_max.count()));
+        phase_ = Phase::idle;
+        control_.clear();
+        requests_.resend_all();
+    }
+
+    void receive(const std::vector<wire::View>& frames, double now);
+    void tick(double now);
+
+    /// What to send now; the caller has to send it or report `broken`.
+    std::optional<wire::Frames> next_message(double now) {
+        std::optional<wire::Frames> message;
+        if (!control_.empty()) {
+            message = std::move(control_.front());
+            control_.pop_front();
+        } else if (phase_ == Phase::ready) {
+            message = requests_.take(now);
+            message = message ? std::move(message) : outbox_.take(now);
+        }
+        spoke_at_ = message ? now : spoke_at_;
+        return message;
+    }
+
+    /// When the outbox has something to send; the part of `wake_at` that a push changes.
+    double send_at() const { return phase_ == Phase::ready ? outbox_.wake_at() : never; }
+
+    /// When `tick` or `next_message` should be called again if nothing happens.
+    double wake_at() const {
+        const double waits = std::min(waits_.deadline(), requests_.deadline());
+        switch (phase_) {
+            case Phase::idle: return std::min(waits, open_at_);
+            case Phase::greeting: return std::min(waits, greet_by_);
+            case Phase::ready:
+                return std::min({waits, lost_at(), ping_at(), send_at(), requests_.wake_at()});
+            case Phase::ended: break;
+        }
+        return waits;
+    }
+
+  private:
+    void welcomed(wire::Welcome&& welcome, double now);
+    void hear_error(const wire::Error& error, double now);
+
+    double lost_at() const { return heard_at_ + 3 * heartbeat_s_; }
+    double ping_at() const {
+        return std::max(pinged_at_, std::min(heard_at_, spoke_at_)) + heartbeat_s_;
+    }
+
+    void supersede(std::string message) {
+        end(Fault{FaultKind::refused, std::move(message), "give each client its own producer name",
+                  "superseded"});
+    }
+
+    void note(Refusal refusal) {
+        refused_[refusal.code] += refusal.count;
+        notices_.push_back(refusal);
+        unreported_.push_back(std::move(refusal));
+        if (unreported_.size() > 1000) {
+            unreported_.pop_front();
+        }
+    }
+
+    void wait(std::function<bool(double)> attempt, std::function<Fault()> late_fault,
+              double deadline, Done done) {
+        if (failure_) {
+            done(failure_);
+        } else {
+            waits_.add(std::move(attempt), std::move(late_fault), deadline, std::move(done));
+        }
+    }
+
+    /// Raise what was refused since the last report.
+    void report() {
+        const std::deque<Refusal> refusals = std::exchange(unreported_, {});
+        if (refusals.empty()) {
+            return;
+        }
+        std::uint64_t count = 0;
+        for (const Refusal& refusal : refusals) {
+            count += refusal.count;
+        }
+        const Refusal& first = refusals.front();
+        refuse(first.code,
+               std::to_string(count) + " operations were refused, the first because " +
+                   first.message,
+               first.remedy);
+    }
+
+    /// Why something took too long: no connection, or a daemon that cannot take more.
+    Fault late(const std::string& what, FaultKind slow) const {
+        if (phase_ != Phase::ready) {
+            return {FaultKind::disconnected, what + ": no connection", "is eftraind running there?",
+                    "disconnected"};
+        }
+        if (!outbox_.waiting_for().empty() && last_refusal_) {
+            return {FaultKind::backpressure, what + ": " + last_refusal_->message,
+                    last_refusal_->remedy, last_refusal_->code};
+        }
+        return {slow, what + ": no answer in time", "allow more time", "deadline"};
+    }
+
+    Settings settings_;
+    Outbox outbox_;
+    Requests requests_;
+    Waits waits_;
+    std::deque<wire::Frames> control_;
+    double open_at_, greet_by_, ready_since_, heard_at_, spoke_at_, pinged_at_;
+    double heartbeat_s_ = 1.0;
+    std::pair<Seq, std::uint32_t> ping_mark_{0, 0};  // (last number sent, attempt) of the PING
+    int failures_ = 0;
+    std::uint64_t welcomes_ = 0;
+    std::map<std::string, std::uint64_t> refused_;
+    std::deque<Refusal> unreported_;  // refusals that no flush has raised yet
+    std::optional<wire::Error> last_refusal_;
+    Phase phase_ = Phase::idle;
+    std::optional<Fault> failure_;
+    std::optional<wire::Welcome> welcome_;
+    std::vector<Refusal> notices_;
+};
+
+}  // namespace eftraind::inside
+
+#include "eftraind/inside/hearing.hpp"
