@@ -1,0 +1,49 @@
+"""The end of a training step: clip, then step, on the words that learn. Knows no maps."""
+
+from eftraind.isa import Command, Flag, Hyper, Op, Operand, Slot
+from eftraind.plan.draft import Draft
+from eftraind.plan.task import Plan
+from eftraind.plan.tiles import bias_words
+
+
+def update(draft: Draft, plan: Plan) -> None:
+    """Clip, then step, on the words that learn."""
+    ranges = _trainable_ranges(draft, plan)
+    norm = Operand(Slot.CONSTS, draft.consts.norm)
+    if plan.clip:
+        for number, (offset, words) in enumerate(ranges):
+            flags = Flag.ACCUMULATE if number else Flag.NONE
+            command = Command(Op.NORM, flags, count=words)
+            draft.emit(command, src=Operand(Slot.GRADS, offset), dst=norm)
+    kinds = {"sgd": Flag.NONE, "nesterov": Flag.NESTEROV, "adam": Flag.ADAM}
+    distance = draft.bank.trainable_words if plan.optimizer == "adam" else 0
+    for offset, words in ranges:
+        draft.emit(
+            Command(Op.UPDATE, kinds[plan.optimizer], count=words, axis=distance),
+            src=Operand(Slot.GRADS, offset),
+            dst=Operand(Slot.LEARNER, offset),
+            extra=Operand(Slot.MOMENTUM, offset),
+            aux=draft.hyper(Hyper.RATE),
+            weights=norm if plan.clip else None,
+        )
+
+
+def _trainable_ranges(draft: Draft, plan: Plan) -> list[tuple[int, int]]:
+    """(offset, words) of what learns, neighbours joined."""
+    ranges: list[tuple[int, int]] = []
+    for index, layer in enumerate(draft.graph.layers):
+        if not layer.has_weights or (plan.cut is not None and index <= plan.cut):
+            continue
+        block = draft.bank.blocks[layer.name]
+        pieces = [("weight", block.offset, block.weight_words)]
+        if layer.bias:
+            start = block.offset + block.weight_words
+            pieces.append(("bias", start, bias_words(layer.output_shape[0], draft.t)))
+        for part, offset, words in pieces:
+            if not plan.learns(layer, part):
+                continue
+            if ranges and sum(ranges[-1]) == offset:
+                ranges[-1] = (ranges[-1][0], ranges[-1][1] + words)
+            else:
+                ranges.append((offset, words))
+    return ranges
