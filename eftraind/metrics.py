@@ -142,6 +142,8 @@ TABLE: tuple[Spec, ...] = (
     _gauge("device_longest_slice_seconds", "seconds", "Longest of those since start.", owner=E),
     _gauge("plan_error_ratio", "", "Measured over predicted time of a kind of command in the "
            "latest training step; 1 is as predicted.", "operation", owner=E),
+    _gauge("plan_drift_ratio", "", "Predicted time of a kind of command now, after following "
+           "measurements, over that of the start.", "operation", owner=E),
     _counter("device_errors_total", "errors", "Device failures.", "code", owner=E),
     _counter("infer_samples_total", "samples", "Samples inferred for clients.", owner=E),
     _histogram("infer_wait_duration_seconds",

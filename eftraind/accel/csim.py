@@ -75,6 +75,18 @@ def open_library(path: Path) -> ctypes.CDLL:
     return library
 
 
+def _capabilities(sizes: KernelSizes) -> Capabilities:
+    return Capabilities(
+        name="csim",
+        lanes=sizes.lanes,
+        threads=1,
+        ops=frozenset(Op),
+        detail="hls kernel, g++",
+        isa_digest=digest(),
+        build=kernel.description(sizes),
+    )
+
+
 @dataclass(frozen=True)
 class Report:
     """What a run left behind."""
@@ -113,7 +125,7 @@ class CsimDevice(HostDevice):
         self._program_beats: list[int] = []
         self._introduce()
         self.sizes = self._ask(lanes)
-        super().__init__(Capabilities("csim", lanes, 1, frozenset(Op), "hls kernel, g++", digest()))
+        super().__init__(_capabilities(self.sizes))
         self.last_report: Report | None = None
 
     def allocate(self, size_words: int) -> int:

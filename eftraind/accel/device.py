@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from eftraind.errors import ProgramError
 from eftraind.isa import Command, Op, Program, Slot
+from eftraind.plan.build import Build
 from eftraind.plan.tiles import input_lanes
 
 Nanoseconds = npt.NDArray[np.int64]
@@ -30,6 +31,10 @@ class Capabilities:
     detail: str
     """Instruction set or bitstream, for logs and metrics."""
     isa_digest: int
+    build: Build | None = None
+    """What our kernel was built with; None: another device."""
+    clocked: bool = False
+    """The build's clock is real: predictions in its cycles need no measurement."""
 
 
 class Device(Protocol):

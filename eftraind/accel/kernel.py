@@ -13,7 +13,7 @@ from eftraind import isa, registers
 from eftraind.accel.kernel_build import BUILDS, SOURCES, build_all, compile_kernel, library
 from eftraind.accel.native.build import find_compiler
 from eftraind.errors import ConfigError
-from eftraind.plan.build import Build, from_json
+from eftraind.plan.build import FORMAT, Build, from_json
 from eftraind.registers import BEAT_WORDS, KernelSizes
 
 SIZES = {
@@ -60,6 +60,34 @@ def sizes_of(build: Build) -> KernelSizes:
         fmul=build.fmul,
         fadd_tree=build.fadd_tree,
         fadd_sum=build.fadd_sum,
+    )
+
+
+def description(sizes: KernelSizes) -> Build:
+    """The build description of a kernel that only csim runs: its ports are those of ZCU102, its
+    clock is none."""
+    return Build(
+        format=FORMAT,
+        isa_digest=isa.digest(),
+        board="zcu102",
+        part="csim",
+        clock_mhz=CLOCK_MHZ,
+        t=sizes.lanes,
+        array_m=sizes.lanes,
+        array_n=sizes.lanes,
+        pixels=1,
+        feature_depth=sizes.feature_depth,
+        output_depth=sizes.output_depth,
+        weight_tiles=sizes.weight_tiles,
+        revisit=sizes.revisit,
+        feature_words=BEAT_WORDS,
+        weight_words=BEAT_WORDS,
+        result_words=BEAT_WORDS,
+        burst_beats=16,
+        outstanding=16,
+        fmul=sizes.fmul,
+        fadd_tree=sizes.fadd_tree,
+        fadd_sum=sizes.fadd_sum,
     )
 
 

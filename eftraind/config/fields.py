@@ -15,6 +15,8 @@ from typing import Any
 
 from eftraind.errors import ConfigError
 
+AUTO = "auto"
+
 
 def option(
     default: Any,
@@ -23,11 +25,12 @@ def option(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    auto: bool = False,
 ) -> Any:
-    """A key with its default, what it means, and what it may be."""
-    return field(
-        default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices}
-    )
+    """A key with its default, what it means, and what it may be. `auto`: null, written `auto`,
+    leaves it to the planner."""
+    metadata = {"doc": doc, "low": low, "high": high, "choices": choices, "auto": auto}
+    return field(default=default, metadata=metadata)
 
 
 def required(doc: str, low: float | None = None, high: float | None = None) -> Any:
@@ -110,7 +113,7 @@ def checked(value: Any, hint: Any, metadata: Any, path: str) -> Any:
     """The value as `hint` says, within the bounds of its field's metadata, or a ConfigError."""
     options = typing.get_args(hint)
     if isinstance(hint, types.UnionType):
-        if value is None:
+        if value is None or (value == AUTO and metadata.get("auto")):
             return None
         hint = options[0]
     if typing.get_origin(hint) is tuple:

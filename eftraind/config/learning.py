@@ -30,17 +30,18 @@ class DeviceConfig:
         low=0,
         high=1024,
     )
-    chunk: int = option(
-        8,
-        "images that pass through all layers together in a training step; halved at start until "
-        "the longest command fits `slice_s`",
+    chunk: int | None = option(
+        None,
+        "images that pass through all layers together in a training step; auto: as many as pay, "
+        "while the longest command is predicted to fit `slice_s` and memory suffices",
         low=1,
         high=1024,
+        auto=True,
     )
     slice_s: float = option(
         0.002,
-        "aim for the longest uninterrupted piece of training, in seconds: an inference "
-        "waits at most about this long",
+        "longest uninterrupted piece of training, in seconds, as predicted: an inference waits "
+        "about this long at most, or as long as the longest command if that is longer",
         low=1e-4,
         high=10.0,
     )
@@ -72,12 +73,36 @@ class ReplayConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    batch: int = option(32, "samples per training step", low=1, high=4096)
+    batch: int | None = option(
+        32,
+        "samples per training step; auto: the smallest whose update is predicted to take at most "
+        "a tenth of the step, and that fits in memory",
+        low=1,
+        high=4096,
+        auto=True,
+    )
     fresh_fraction: float = option(
         0.5, "share of a batch taken from the newest samples, 0 to 1", low=0.0, high=1.0
     )
-    steps_per_sample: float = option(
-        0.25, "training steps per labelled sample received", low=0.0, high=1000.0
+    steps_per_sample: float | None = option(
+        0.25,
+        "training steps per labelled sample received; auto: what `device_share` affords at "
+        "`samples_per_s`, at most 4",
+        low=0.0,
+        high=1000.0,
+        auto=True,
+    )
+    device_share: float = option(
+        0.5,
+        "share of the device's time that training may take, if `steps_per_sample` is auto",
+        low=0.001,
+        high=1.0,
+    )
+    samples_per_s: float = option(
+        10.0,
+        "labelled samples a second to expect, if `steps_per_sample` is auto",
+        low=1e-4,
+        high=1e6,
     )
     min_samples: int = option(
         64, "labelled samples needed before the first step", low=1, high=2**31

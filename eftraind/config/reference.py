@@ -7,7 +7,7 @@ import dataclasses
 import json
 from typing import Any
 
-from eftraind.config.fields import number, type_name, walk
+from eftraind.config.fields import AUTO, number, type_name, walk
 from eftraind.config.tree import Config
 
 
@@ -19,10 +19,8 @@ def reference_table() -> str:
             lines.append(f"| **{full}** | | | {entry.metadata['doc']} |")
             continue
         bounds = _bounds_text(entry.metadata)
-        kind = type_name(hint) + (f", {bounds}" if bounds else "")
-        lines.append(
-            f"| `{full}` | `{_yaml_value(entry.default)}` | {kind} | {entry.metadata['doc']} |"
-        )
+        kind = _kind(hint, entry) + (f", {bounds}" if bounds else "")
+        lines.append(f"| `{full}` | `{_default(entry)}` | {kind} | {entry.metadata['doc']} |")
     return "\n".join(lines) + "\n"
 
 
@@ -34,9 +32,19 @@ def default_yaml() -> str:
         lines += [""] if not indent else []
         bounds = _bounds_text(entry.metadata)
         lines.append(f"{indent}# {entry.metadata['doc']}" + (f" ({bounds})" if bounds else ""))
-        value = "" if dataclasses.is_dataclass(hint) else " " + _yaml_value(entry.default)
+        value = "" if dataclasses.is_dataclass(hint) else " " + _default(entry)
         lines.append(f"{indent}{entry.name}:{value}")
     return "\n".join(lines) + "\n"
+
+
+def _kind(hint: Any, entry: Any) -> str:
+    name = type_name(hint)
+    return name.replace("null", AUTO) if entry.metadata["auto"] else name
+
+
+def _default(entry: Any) -> str:
+    left_open = entry.default is None and entry.metadata["auto"]
+    return AUTO if left_open else _yaml_value(entry.default)
 
 
 def _bounds_text(metadata: Any) -> str:

@@ -14,6 +14,7 @@ from eftraind import params as parameters
 from eftraind.accel import open_device
 from eftraind.clock import Clock
 from eftraind.config import Config
+from eftraind.engine import recipe
 from eftraind.engine.banks import Banks, describe
 from eftraind.engine.core import Engine
 from eftraind.engine.executor import Executor
@@ -21,7 +22,7 @@ from eftraind.engine.gate import Gate, Rules
 from eftraind.engine.intake import Intake
 from eftraind.engine.promote import Emit, Promoter
 from eftraind.engine.publish import Publisher
-from eftraind.engine.recipe import plan_for
+from eftraind.engine.settle import recent_rows, settled
 from eftraind.engine.trainer import Trainer
 from eftraind.errors import (
     CheckpointDamaged,
@@ -108,6 +109,16 @@ def _boot_weights(
     return (golden, golden_version), serving_pair, int(newest.about["journal_seq"])
 
 
+def _replay(config: Config, graph: Graph, batch: int) -> Replay:
+    return Replay(
+        policy=config.replay.policy,
+        capacity=config.replay.capacity,
+        recent=recent_rows(batch),
+        classes=graph.classes,
+        rng=np.random.default_rng(config.replay.seed),
+    )
+
+
 def boot(
     config: Config, *, metrics: Metrics, clock: Clock, emit: Emit, ops: FileOps, graph: Graph
 ) -> Engine:
@@ -118,20 +129,17 @@ def boot(
     (golden, golden_version), (serving, version), learnt_seq = _boot_weights(
         config, graph, store, ops, emit
     )
-    replay = Replay(
-        policy=config.replay.policy,
-        capacity=config.replay.capacity,
-        recent=max(256, 4 * config.train.batch),
-        classes=graph.classes,
-        rng=np.random.default_rng(config.replay.seed),
-    )
+    device = open_device(config.device.kind, config.device.threads)
+    predictor, choice = settled(config, graph, device)
+    replay = _replay(config, graph, choice.plan.batch)
     executor = Executor(
-        open_device(config.device.kind, config.device.threads),
+        device,
         graph,
         metrics,
-        plan=plan_for(graph, config.train, config.device.chunk),
+        plan=choice.plan,
         pool_rows=replay.rows,
         slice_s=config.device.slice_s,
+        predictor=predictor,
         seed=config.replay.seed,
         class_weights=config.train.class_weights,
         memory_bytes=config.device.memory_bytes,
@@ -142,7 +150,13 @@ def boot(
     rules = {
         name: value for name, value in asdict(config.gate).items() if name != "candidate_steps"
     }
-    trainer = Trainer(executor, replay, config.train, metrics)
+    trainer = Trainer(
+        executor,
+        replay,
+        config.train,
+        metrics,
+        steps_per_sample=recipe.steps_per_sample(config.train, choice.step_s),
+    )
     gate = Gate(Rules(**rules), graph.classes)
     facts = {"t": executor.t, "chunk": executor.training.chunk, "replay_seed": config.replay.seed}
     engine = Engine(

@@ -240,6 +240,7 @@ class Engine:
             "paused": self._trainer.paused,
             "device": asdict(self._executor.device.capabilities) | {"ops": None},
             "chunk": self._executor.training.chunk,
+            "plan": self._trainer.plan_status(),
             "memory_bytes": self._executor.need.parts_bytes(),
         }
         status["device"].pop("ops")

@@ -4,13 +4,14 @@ States what it needs before it allocates anything, compiles once, and then answe
 once; training is in `training`, slice by slice. It decides neither what to train nor what to serve.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from eftraind.accel.device import Device
+from eftraind.engine.pacing import Pacing
 from eftraind.engine.training import Ints, Training
 from eftraind.errors import GraphError
 from eftraind.graph import Graph
@@ -22,10 +23,24 @@ from eftraind.plan.bank import BankLayout
 from eftraind.plan.draft import ConstsLayout
 from eftraind.plan.lower import Plan
 from eftraind.plan.memory import INFER_SIZES, WEIGHT_SLOTS
+from eftraind.plan.predict import Predictor
 from eftraind.plan.reshape import pack_samples, pack_vector
-from eftraind.plan.tiles import input_lanes, macs
+from eftraind.plan.tiles import input_lanes
 
 Rows = npt.NDArray[np.uint32]
+
+
+def check_operations(device: Device, graph: Graph, program: Program) -> None:
+    """Raises GraphError for a layer that the device cannot run."""
+    capabilities = device.capabilities
+    for command in program.commands:
+        if command.op not in capabilities.ops:
+            layer = graph.layers[command.layer]
+            raise GraphError(
+                f"layer {layer.name} ({layer.kind}): device {capabilities.name} has no "
+                f"{command.op.name}",
+                remedy="choose another device.kind, or a network without such layers",
+            )
 
 
 class Executor:
@@ -40,12 +55,14 @@ class Executor:
         plan: Plan,
         pool_rows: int,
         slice_s: float,
+        predictor: Predictor | None = None,
         seed: int = 0,
         class_weights: Sequence[float] | None = None,
         banks: Sequence[Slot] = WEIGHT_SLOTS,
         memory_bytes: int = 0,
     ) -> None:
-        """`seed` is that of dropout. Raises, before anything is allocated, GraphError for a layer
+        """`seed` is that of dropout; slices end where `predictor` says, without one with the step.
+        Raises, before anything is allocated, GraphError for a layer
         that the device cannot run and ConfigError for more than `memory_bytes` (0: no limit)."""
         self.device = device
         self.graph = graph
@@ -63,29 +80,18 @@ class Executor:
             graph,
             plan,
             slice_s=slice_s,
+            predictor=predictor,
             seed=seed,
             class_weights=class_weights,
             observe=self._observe_slice,
             compare=self._show_errors,
         )
         program = self.training.program
-        self._step_macs = sum(macs(command) for command in program.commands)
-        self._check_operations(program)
+        check_operations(device, graph, program)
         self.need = memory.need(graph, self.t, plan, program, pool_rows=pool_rows, banks=banks)
         self.need.check(graph.name, memory_bytes)
         self._allocate()
         self.training.prepare()
-
-    def _check_operations(self, program: Program) -> None:
-        capabilities = self.device.capabilities
-        for command in program.commands:
-            if command.op not in capabilities.ops:
-                layer = self.graph.layers[command.layer]
-                raise GraphError(
-                    f"layer {layer.name} ({layer.kind}): device {capabilities.name} has no "
-                    f"{command.op.name}",
-                    remedy="choose another device.kind, or a network without such layers",
-                )
 
     def _allocate(self) -> None:
         """None is ever freed."""
@@ -216,16 +222,18 @@ class Executor:
 
     # what is shown
 
-    def _observe_slice(self, seconds: float, share: float) -> None:
+    def _observe_slice(self, seconds: float, operations: float) -> None:
         self._metrics.histogram("device_slice_duration_seconds").observe(seconds)
         if seconds > self._longest_slice_s:
             self._longest_slice_s = seconds
             self._metrics.gauge("device_longest_slice_seconds").set(seconds)
-        self._account("train", seconds, 2.0 * self._step_macs * share)
+        self._account("train", seconds, operations)
 
-    def _show_errors(self, ratios: Mapping[str, float]) -> None:
-        for operation, ratio in ratios.items():
+    def _show_errors(self, pacing: Pacing) -> None:
+        for operation, ratio in pacing.errors().items():
             self._metrics.gauge("plan_error_ratio").set(ratio, operation)
+        for operation, ratio in pacing.drift().items():
+            self._metrics.gauge("plan_drift_ratio").set(ratio, operation)
 
     def _account(self, work: str, seconds: float, operations: float) -> None:
         self._metrics.counter("device_busy_seconds_total").inc(seconds, work)

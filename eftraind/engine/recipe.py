@@ -27,12 +27,20 @@ RATES = {
 """Keys that may change at any step, and the word of each."""
 
 
-def plan_for(graph: Graph, config: TrainConfig, chunk: int) -> Plan:
-    """What the training program does. Raises ConfigError for layers that are not there."""
+MOST_STEPS_PER_SAMPLE = 4.0
+"""More would only fit replay again."""
+
+
+def plan_for(graph: Graph, config: TrainConfig, chunk: int | None) -> Plan:
+    """What the training program does; a batch or chunk left open is 1 until it is chosen.
+
+    Raises ConfigError for layers that are not there.
+    """
     learns = trainable.resolve(graph, config.trainable)
+    batch = config.batch or 1
     return Plan(
-        batch=config.batch,
-        chunk=min(chunk, config.batch),
+        batch=batch,
+        chunk=min(chunk or 1, batch),
         trainable=learns,
         frozen_norms=config.freeze_norms,
         optimizer=config.optimizer,
@@ -41,6 +49,15 @@ def plan_for(graph: Graph, config: TrainConfig, chunk: int) -> Plan:
         class_weights=config.class_weights is not None,
         cut=trainable.freeze_point(graph, learns) if config.latent else None,
     )
+
+
+def steps_per_sample(config: TrainConfig, step_s: float) -> float:
+    """As configured, or what the device affords if a step takes so long. Rounded down to a power
+    of two, so that another measurement at the next start seldom changes it."""
+    if config.steps_per_sample is not None:
+        return config.steps_per_sample
+    affordable = config.device_share / (step_s * config.samples_per_s)
+    return min(MOST_STEPS_PER_SAMPLE, 2.0 ** math.floor(math.log2(affordable)))
 
 
 def rates_of(config: TrainConfig) -> dict[Hyper, float]:

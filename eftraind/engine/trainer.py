@@ -35,13 +35,20 @@ class Trainer:
     """Owns replay and the learner bank's progress."""
 
     def __init__(
-        self, executor: Executor, replay: Replay, config: TrainConfig, metrics: Metrics
+        self,
+        executor: Executor,
+        replay: Replay,
+        config: TrainConfig,
+        metrics: Metrics,
+        *,
+        steps_per_sample: float,
     ) -> None:
         self._executor = executor
         self._replay = replay
         self._config = config
         self._metrics = metrics
         self._owed = 0.0
+        self.steps_per_sample = steps_per_sample
         self.steps = 0
         self.steps_since_snapshot = 0
         self.paused = False
@@ -67,7 +74,7 @@ class Trainer:
         if self.paused:
             self._metrics.counter("samples_skipped_total").inc(samples, "paused")
         else:
-            self._owed += samples * self._config.steps_per_sample
+            self._owed += samples * self.steps_per_sample
 
     def withdraw(self, identity: Ints) -> int:
         return self._replay.withdraw(identity)
@@ -125,6 +132,19 @@ class Trainer:
         if self._frozen and self._executor.frozen_hash() != self._frozen:
             self._metrics.counter("samples_skipped_total").inc(self._replay.clear(), "stale_latent")
             self._frozen = b""
+
+    def plan_status(self) -> dict[str, object]:
+        """What was chosen at the start, and what a step is predicted to take now."""
+        training = self._training
+        predicted = training.pacing.predicted_s
+        return {
+            "batch": training.batch,
+            "chunk": training.chunk,
+            "keep_norms": training.plan.keep_norms,
+            "steps_per_sample": self.steps_per_sample,
+            "step_s": None if predicted is None else float(predicted.sum()),
+            "longest_command_s": None if predicted is None else float(predicted.max()),
+        }
 
     def replay_status(self) -> dict[str, object]:
         sizes = self._replay.class_sizes()

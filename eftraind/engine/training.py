@@ -5,13 +5,13 @@ whoever calls can put inference in between. It decides neither what to train on 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from eftraind.accel.device import Device
 from eftraind.engine.diagnose import spoilt
+from eftraind.engine.pacing import Pacing
 from eftraind.errors import ConfigError, DeviceError, NonFiniteError
 from eftraind.graph import Graph
 from eftraind.isa import Hyper, Op, Slot
@@ -19,6 +19,8 @@ from eftraind.plan import lower
 from eftraind.plan.bank import BankLayout
 from eftraind.plan.draft import ConstsLayout
 from eftraind.plan.lower import Plan
+from eftraind.plan.predict import Predictor
+from eftraind.plan.tiles import macs
 
 Ints = npt.NDArray[np.int64]
 DEFAULT_RATES = {
@@ -44,24 +46,23 @@ class Training:
         plan: Plan,
         *,
         slice_s: float,
+        predictor: Predictor | None,
         seed: int,
         class_weights: Sequence[float] | None,
         observe: Callable[[float, float], None],
-        compare: Callable[[Mapping[str, float]], None],
+        compare: Callable[[Pacing], None],
     ) -> None:
-        """`observe` is told each slice's seconds and share of the step's operations; `compare`,
-        after each step, measured over predicted time of each kind of command."""
+        """`observe` is told each slice's seconds and floating-point operations; `compare`, after
+        each step, how predictions did."""
         self.plan = plan
         self.steps_begun = 0
         self._device = device
         self._graph = graph
         self._t = device.capabilities.lanes
         self._consts = ConstsLayout.of(graph, self._t)
-        self._slice_ns = slice_s * 1e9
         self._seed = seed
         self._observe = observe
         self._compare = compare
-        self._spent: dict[str, tuple[float, float]] = {}
         self._rates = dict(DEFAULT_RATES)
         self._adam_steps = 0
         self._cursor = 0
@@ -70,7 +71,8 @@ class Training:
         self._drops = any(command.op is Op.DROP_FP for command in self.program.commands)
         self._class_weights = self._checked_weights(class_weights)
         self._handle = -1
-        self._predicted_ns = np.zeros(len(self.program.commands))
+        self._macs = np.cumsum([0, *(macs(c) for c in self.program.commands)])
+        self.pacing = Pacing(self.program, predictor, slice_s)
 
     def _checked_weights(self, given: Sequence[float] | None) -> npt.NDArray[np.float32]:
         classes = self._graph.classes
@@ -83,33 +85,11 @@ class Training:
         return np.array([1.0] * classes if given is None else given, dtype=np.float32)
 
     def prepare(self) -> None:
-        """Once the buffers are bound: write what is constant, load, measure.
-
-        The chunk is halved until its longest command fits a slice, as measured on zeros; with
-        slices of any length nothing is measured.
-        """
+        """Once the buffers are bound: write what is constant, load."""
         self.set_rates(self._rates)
         self._write_consts(self._consts.class_weights, self._class_weights)
         self._write_divisor(float(self.plan.batch))
-        while True:
-            self._handle = self._device.load(self.program)
-            if np.isinf(self._slice_ns):
-                return
-            count = len(self.program.commands)
-            # The first run warms caches; the least of the rest is what the machine can do.
-            runs = [self._device.run(self._handle, 0, count) for _ in range(4)]
-            self._predicted_ns = np.min(runs[1:], axis=0).astype(float)
-            if self.chunk == 1 or self._predicted_ns.max() <= self._slice_ns:
-                return
-            self._halve_chunk()
-
-    def _halve_chunk(self) -> None:
-        before_words = self.program.need_words[Slot.TRAIN_ARENA]
-        self.plan = replace(self.plan, chunk=self.chunk // 2)
-        self.program = lower.training(self._graph, self._t, self.plan)
-        words = self.program.need_words[Slot.TRAIN_ARENA]
-        if words > before_words:  # more commands may place a few maps less well
-            self._device.bind(Slot.TRAIN_ARENA, self._device.allocate(words))
+        self._handle = self._device.load(self.program)
 
     @property
     def batch(self) -> int:
@@ -154,7 +134,7 @@ class Training:
         batch = np.concatenate([rows, labels]).astype(np.int32)
         self._device.write(self._device.bound(Slot.TRAIN_BATCH), batch)
         self._seconds = 0.0
-        self._spent = {}
+        self.pacing.begin()
         self.steps_begun += 1
         if self._drops:
             words = np.random.SeedSequence([self._seed, self.steps_begun]).generate_state(1)
@@ -174,12 +154,8 @@ class Training:
 
         Raises NonFiniteError: the step is over, the learner's weights are not to be trusted.
         """
-        first, budget = self._cursor, self._slice_ns
-        last = first + 1
-        budget -= self._predicted_ns[first]
-        while last < len(self._predicted_ns) and self._predicted_ns[last] <= budget:
-            budget -= self._predicted_ns[last]
-            last += 1
+        first = self._cursor
+        last = self.pacing.end_of_slice(first)
         try:
             measured = self._device.run(self._handle, first, last - first)
         except NonFiniteError as error:
@@ -188,27 +164,19 @@ class Training:
         except DeviceError:
             self.drop()
             raise
-        self._hold_against(first, measured)
-        self._predicted_ns[first:last] += 0.2 * (measured - self._predicted_ns[first:last])
-        seconds = float(measured.sum()) * 1e-9
+        measured_s = measured.astype(np.float64) * 1e-9
+        self.pacing.learn(first, measured_s)
+        seconds = float(measured_s.sum())
         self._seconds += seconds
-        share = seconds / max(float(self._predicted_ns.sum()) * 1e-9, 1e-12)
-        self._observe(seconds, min(share, 1.0))
-        self._cursor = last % len(self._predicted_ns)
+        self._observe(seconds, self._operations(first, last))
+        self._cursor = last % len(self.program.commands)
         if self._cursor == 0:
-            ratios = {op: spent / planned for op, (spent, planned) in self._spent.items()}
-            self._compare(ratios)
+            self._compare(self.pacing)
         return self._cursor == 0
 
-    def _hold_against(self, first: int, measured: npt.NDArray[np.int64]) -> None:
-        """Add up measured and predicted time by kind of command; where slices have no bound,
-        nothing is predicted."""
-        for offset, spent in enumerate(measured):
-            planned = float(self._predicted_ns[first + offset])
-            if planned > 0:
-                op = self.program.commands[first + offset].op.name.lower()
-                before = self._spent.get(op, (0.0, 0.0))
-                self._spent[op] = before[0] + float(spent), before[1] + planned
+    def _operations(self, first: int, last: int) -> float:
+        """Floating-point operations of commands [first, last)."""
+        return 2.0 * float(self._macs[last] - self._macs[first])
 
     def _named(self, error: NonFiniteError) -> NonFiniteError:
         bank = BankLayout.of(self._graph, self._t)

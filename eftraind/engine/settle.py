@@ -1,0 +1,51 @@
+"""Settles what the configuration leaves open, before the executor allocates anything.
+
+Owns the order: a predictor of the device's times, and by it batch and chunk.
+
+A device without a clock of ours is measured on a second, scratch instance, which is closed again.
+"""
+
+from contextlib import closing
+from dataclasses import replace
+
+from eftraind.accel import open_device
+from eftraind.accel.device import Device
+from eftraind.config import Config
+from eftraind.engine import calibrate
+from eftraind.engine.executor import check_operations
+from eftraind.engine.recipe import plan_for
+from eftraind.graph import Graph
+from eftraind.plan import lower
+from eftraind.plan.choice import Choice, Limits, choose
+from eftraind.plan.predict import Predictor
+
+FEWEST_RECENT = 256
+
+
+def recent_rows(batch: int) -> int:
+    """Rows of replay for the newest samples."""
+    return max(FEWEST_RECENT, 4 * batch)
+
+
+def settled(config: Config, graph: Graph, device: Device) -> tuple[Predictor, Choice]:
+    """Raises GraphError for a layer that the device cannot run, ConfigError for a bad plan."""
+    t = device.capabilities.lanes
+    wanted = plan_for(graph, config.train, config.device.chunk)
+    program = lower.training(graph, t, replace(wanted, chunk=1))
+    check_operations(device, graph, program)
+    build = device.capabilities.build
+    if build is not None and device.capabilities.clocked:
+        predictor = calibrate.clocked(build)
+    else:
+        with closing(open_device(config.device.kind, config.device.threads)) as scratch:
+            predictor = calibrate.predictor_for(scratch, program, build)
+    limits = Limits(
+        config.device.slice_s,
+        config.device.memory_bytes,
+        lambda batch: config.replay.capacity + recent_rows(batch),
+    )
+    choice = choose(
+        graph, t, wanted, predictor, limits,
+        batch=config.train.batch is None, chunk=config.device.chunk is None,
+    )  # fmt: skip
+    return predictor, choice
