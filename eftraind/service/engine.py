@@ -24,6 +24,7 @@ from eftraind.graph import Graph
 from eftraind.metrics import Metrics
 from eftraind.plan.memory import INFER_SIZES
 from eftraind.service import logs
+from eftraind.service.samplelog import prepare_directories
 
 FETCH_BYTES = 1 << 20
 FETCH_BELOW_SAMPLES = 512
@@ -283,6 +284,7 @@ def create(
     if serve_only and config.device.kind not in ("cpu", "reference"):
         config = replace(config, device=replace(config.device, kind="cpu"))
     graph = networks.load(config.model.network)
+    prepare_directories(config, ["state_dir"])
     metrics = Metrics(owner="engine")
     return EngineService(
         config,

@@ -303,13 +303,16 @@ class SampleLog:
             journal.close()
 
 
-def prepare_directories(config: Config) -> None:
-    """Make the state and run directories; a read-only state directory is not an error here."""
-    for path in (config.state_dir, config.run_dir):
+def prepare_directories(config: Config, names: Sequence[str] = ("state_dir", "run_dir")) -> None:
+    """Make the directories that these keys name; a read-only state directory is not an error here.
+
+    Raises ConfigError for one that is not there to be made.
+    """
+    for name in names:
+        path = getattr(config, name)
         try:
             os.makedirs(path, mode=0o750, exist_ok=True)
         except OSError as error:
-            name = "run_dir" if path == config.run_dir else "state_dir"
             if name == "run_dir" or error.errno not in DISK_TROUBLE:
                 raise ConfigError(
                     f"cannot make {path}: {error.strerror}",
