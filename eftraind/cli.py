@@ -101,6 +101,18 @@ COMMANDS = (
         "installer.commands:add_uninstall",
     ),
     Command(
+        "doctor",
+        "examine this machine: what the daemon needs of it, with remedies",
+        "doctor.commands:doctor",
+        "doctor.commands:add_doctor",
+    ),
+    Command(
+        "support-bundle",
+        "collect what somebody elsewhere needs to help, without secrets",
+        "doctor.commands:support",
+        "doctor.commands:add_bundle",
+    ),
+    Command(
         "check-config",
         "read a configuration file and say what is wrong",
         "commands.daemon:check",
