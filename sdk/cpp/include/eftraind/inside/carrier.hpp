@@ -1,0 +1,274 @@
+/// The one thread that owns a client's sockets and carries messages between them and the session.
+///
+/// As in Python: heartbeats and resending must not stop because a user's code is busy. It decides
+/// nothing; every decision is the session's. Signals are blocked in it: the program's handlers run
+/// in the program's threads.
+#pragma once
+
+#include <atomic>
+#include <cmath>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <csignal>
+#include <pthread.h>
+
+#include "eftraind/inside/connection.hpp"
+#include "eftraind/inside/listeners.hpp"
+#include "eftraind/inside/session.hpp"
+#include "eftraind/inside/sockets.hpp"
+#include "eftraind/options.hpp"
+
+namespace eftraind::inside {
+
+class Carrier {
+  public:
+    Carrier(std::string endpoint, const Options& options)
+        : endpoint_(std::move(endpoint)), options_(options), session_(options, options_.clock()) {
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);  // a new thread starts with this mask
+        try {
+            thread_ = std::thread([this] { run(); });
+        } catch (...) {
+            pthread_sigmask(SIG_SETMASK, &before, nullptr);
+            throw;
+        }
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    }
+    Carrier(const Carrier&) = delete;
+    Carrier& operator=(const Carrier&) = delete;
+    ~Carrier() {
+        guarded(options_.log, "closing", [this] { close(); });
+    }
+
+    // For the client, from any thread...
+
+    /// Run `method(session, now)`.
+    template <typename Method>
+    auto call(Method method) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        auto result = method(session_, options_.clock());
+        if (session_.send_at() < sleeps_until_) {
+            wake();
+        }
+        return result;
+    }
+
+    /// Start something that waits, with `method(session, deadline)`.
+    template <typename Method>
+    void ask(Method method, Seconds timeout) {
+        not_here();
+        const std::lock_guard<std::mutex> lock(mutex_);
+        method(session_, options_.clock() + timeout.count());
+        wake();
+    }
+
+    void subscribe(const std::string& topic, EventCallback callback) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        if (events_endpoint().empty()) {
+            raise({FaultKind::client, "this daemon names no endpoint for events",
+                   "set Options::events when making the client", "client"});
+        }
+        listeners_.add(topic, std::move(callback));
+        wake();
+    }
+
+    /// Idempotent; safe in any thread but the carrier's own.
+    void close() {
+        not_here();
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            if (session_.phase() != Phase::ended) {
+                last_word_ = session_.end();
+            }
+            wake();
+        }
+        const std::lock_guard<std::mutex> joining(join_mutex_);
+        if (thread_.joinable()) {
+            thread_.join();
+        }
+    }
+
+  private:
+    static constexpr int messages_per_turn = 64;  // so that neither direction starves the other
+    static constexpr double stalled_s = 0.05;
+    static constexpr int linger_ms = 200;
+
+    void not_here() const {
+        if (std::this_thread::get_id() == thread_id_.load()) {
+            raise({FaultKind::client, "a callback cannot wait for the thread that called it",
+                   "hand the work to another thread; push and label are fine here", "client"});
+        }
+    }
+
+    /// With the lock held.
+    void wake() {
+        if (!std::exchange(wake_sent_, true)) {
+            waker_.wake();
+        }
+    }
+
+    // The thread...
+
+    void run() {
+        thread_id_ = std::this_thread::get_id();
+        try {
+            while (!ended()) {
+                turn();
+            }
+        } catch (const std::exception& error) {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            session_.end(Fault{FaultKind::client, std::string("the client failed: ") + error.what(),
+                               "make a new one", "internal"});
+        }
+        tell();
+        say_goodbye();
+        listeners_.close();
+        thread_id_ = std::thread::id();  // the next thread may get the same
+    }
+
+    bool ended() {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return session_.phase() == Phase::ended;
+    }
+
+    void turn() {
+        bool wants = false;
+        bool connected = false;
+        std::string events;
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            const double now = options_.clock();
+            session_.tick(now);
+            wants = session_.wants_connection(now);
+            connected = session_.phase() == Phase::greeting || session_.phase() == Phase::ready;
+            events = events_endpoint();
+        }
+        if (!connected) {
+            connection_.reset();
+        }
+        if (wants) {
+            connect();
+        }
+        listeners_.update(context_, events, [this](Socket& socket) { prepare(socket, options_); });
+        const bool more = send();
+        tell();
+        poll(more);
+        hear();
+    }
+
+    void connect() {
+        connection_.emplace(context_, endpoint_, options_, ++connections_);
+        const std::lock_guard<std::mutex> lock(mutex_);
+        session_.opened(options_.clock());
+    }
+
+    void say_goodbye() {
+        if (connection_ && last_word_) {
+            guarded(options_.log, "goodbye", [this] {
+                connection_->say_last(*last_word_, linger_ms);
+            });
+        }
+        connection_.reset();
+    }
+
+    /// Send until the session or the socket has had enough. True: there may be more.
+    bool send() {
+        return connection_ && connection_->send(messages_per_turn, [this] {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            return session_.next_message(options_.clock());
+        });
+    }
+
+    /// Sleep until something happens.
+    void poll(bool more) {
+        std::vector<zmq_pollitem_t> items{{nullptr, waker_.descriptor(), ZMQ_POLLIN, 0}};
+        if (connection_) {
+            connection_->poll_items(items);
+        }
+        if (listeners_.handle() != nullptr) {
+            items.push_back({listeners_.handle(), 0, ZMQ_POLLIN, 0});
+        }
+        double wait_s = 0.0;
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            sleeps_until_ = session_.wake_at();
+            if (!more && session_.phase() != Phase::ended) {
+                wait_s = std::max(sleeps_until_ - options_.clock(), 0.0);
+            }
+        }
+        if (connection_ && connection_->stalled()) {
+            wait_s = std::max(wait_s, stalled_s);  // the socket wakes us when it can take more
+        }
+        // An hour at most: libzmq counts milliseconds, in 32 bits on some machines.
+        const long wait_ms = static_cast<long>(std::ceil(std::min(wait_s, 3600.0) * 1000.0));
+        if (zmq_poll(items.data(), static_cast<int>(items.size()), wait_ms) < 0 &&
+            zmq_errno() != EINTR) {
+            fail_zmq("cannot wait for messages");
+        }
+        const std::lock_guard<std::mutex> lock(mutex_);
+        sleeps_until_ = 0.0;  // awake: nobody needs to wake us
+        if (std::exchange(wake_sent_, false)) {
+            waker_.rest();
+        }
+    }
+
+    void hear() {
+        if (connection_) {
+            connection_->receive(messages_per_turn, [this](const std::vector<wire::View>& frames) {
+                const std::lock_guard<std::mutex> lock(mutex_);
+                session_.receive(frames, options_.clock());
+            });
+            if (connection_->broken()) {
+                const std::lock_guard<std::mutex> lock(mutex_);
+                session_.broken(options_.clock());
+            }
+        }
+        listeners_.hear(messages_per_turn, options_.log);
+    }
+
+    std::string events_endpoint() const {
+        const auto& welcome = session_.welcome();
+        return !options_.events.empty() ? options_.events
+                                        : (welcome ? welcome->events : std::string());
+    }
+
+    void tell() {
+        std::vector<Refusal> notices;
+        {
+            const std::lock_guard<std::mutex> lock(mutex_);
+            notices = session_.take_notices();
+        }
+        if (options_.on_refused) {
+            for (const Refusal& refusal : notices) {
+                guarded(options_.log, "on_refused", [&] { options_.on_refused(refusal); });
+            }
+        }
+    }
+
+    const std::string endpoint_;
+    const Options options_;
+    std::mutex mutex_;  // guards the session and what follows, up to the waker
+    std::mutex join_mutex_;
+    Session session_;
+    std::optional<wire::Frames> last_word_;
+    double sleeps_until_ = 0.0;
+    bool wake_sent_ = false;
+    Waker waker_;
+    // Only the thread touches these; sockets must be gone before their context.
+    Context context_;
+    Listeners listeners_;
+    std::optional<Connection> connection_;
+    std::uint64_t connections_ = 0;
+    std::atomic<std::thread::id> thread_id_{};
+    std::thread thread_;
+};
+
+}  // namespace eftraind::inside

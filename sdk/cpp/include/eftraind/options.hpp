@@ -1,0 +1,44 @@
+/// How a client is made: settings, callbacks, time-outs, keys. Data only.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <iostream>
+#include <optional>
+#include <string>
+
+#include "eftraind/results.hpp"
+
+namespace eftraind {
+
+/// Callbacks run in the client's own thread: they may push, but not wait (infer, flush, close).
+using EventCallback = std::function<void(const Event&)>;
+
+/// CURVE keys as 40 characters of Z85 each: the daemon's public key, the client's own pair.
+struct Keys {
+    std::string server_public;
+    std::string client_public;
+    std::string client_secret;
+};
+
+struct Options : Settings {
+    /// Hears of every operation that will not be stored.
+    std::function<void(const Refusal&)> on_refused;
+    /// Where events are published; empty: where WELCOME says.
+    std::string events;
+    std::optional<Keys> keys;
+    Seconds connect_timeout{10.0};
+    /// How long push waits for room with Policy::block.
+    Seconds push_timeout{60.0};
+    /// How long the destructor waits for durability; it waits not at all during an exception.
+    Seconds close_timeout{5.0};
+    /// Larger messages of the daemon break the connection: a bound on this client's memory.
+    std::uint64_t max_reply_bytes = 64U << 20;
+    /// Hears what a callback threw and which event could not be read.
+    std::function<void(const std::string&)> log = [](const std::string& words) {
+        std::cerr << "eftraind: " << words << '\n';
+    };
+    Clock clock = steady_clock_s;
+};
+
+}  // namespace eftraind
