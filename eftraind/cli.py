@@ -195,7 +195,10 @@ def load(reference: str) -> Callable[..., Any]:
 
 
 def _complain(error: EftraindError) -> None:
-    print(f"eftraind: {error}", file=sys.stderr)
+    from eftraind.service.logs import reads_stderr
+
+    priority = "<3>" if reads_stderr(os.environ) else ""  # so that systemd files it as an error
+    print(f"{priority}eftraind: {error}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:

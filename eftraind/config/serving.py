@@ -74,6 +74,16 @@ class SuperviseConfig:
     restart_delay_s: float = option(
         1.0, "seconds between the end of a process and its restart", low=0.0, high=3600.0
     )
+    restart_burst: int = option(
+        10,
+        "an engine that ends of itself this often within `restart_interval_s` is replaced by one "
+        "that only answers predictions",
+        low=1,
+        high=10_000,
+    )
+    restart_interval_s: float = option(
+        300.0, "seconds over which ends of a process are counted", low=1.0, high=1e6
+    )
 
 
 LEVELS = ("debug", "info", "warning", "error")

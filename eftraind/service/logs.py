@@ -28,7 +28,7 @@ def set_up(config: Config, process: str, environ: Mapping[str, str]) -> None:
     handler: logging.Handler
     kind = config.log.format
     if kind == "auto":
-        kind = "journal" if _reads_stderr(environ) else "text"
+        kind = "journal" if reads_stderr(environ) else "text"
     if kind == "journal":
         handler = JournalHandler(process)
     else:
@@ -120,7 +120,7 @@ def _field(name: str, value: bytes) -> bytes:
     return name.encode() + b"\n" + struct.pack("<Q", len(value)) + value + b"\n"
 
 
-def _reads_stderr(environ: Mapping[str, str]) -> bool:
+def reads_stderr(environ: Mapping[str, str]) -> bool:
     """Whether standard error is the stream that systemd connected to the journal."""
     if not Path(JOURNAL_SOCKET).exists():
         return False

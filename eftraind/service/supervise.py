@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from eftraind.clock import Clock
 from eftraind.config import SuperviseConfig
@@ -23,6 +23,7 @@ EXIT_CONFIG = 78  # sysexits EX_CONFIG: restarting cannot help
 EXIT_LOCKED = 75  # sysexits EX_TEMPFAIL: another daemon owns the directory
 START_DEADLINE_S = 600.0  # writing a large journal to a slow card for the first time
 STOP_DEADLINE_S = 15.0
+ABORT_S = 2.0
 TURN_S = 0.1
 NOTIFY_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
@@ -39,11 +40,14 @@ class _Child:
     ready: bool = False
     was_ready: bool = False
     start_at_s: float = 0.0
-    restarts: int = 0
+    ends_s: list[float] = field(default_factory=list)
+    """when it ended of itself, within `restart_interval_s`"""
 
 
 class Supervisor:
-    """`commands` maps each child's name to its command line, without the pipe's number."""
+    """`commands` maps each child's name to its command line, without the pipe's number;
+    `fallbacks`, some names to what is started instead once the usual command has failed too often.
+    """
 
     def __init__(
         self,
@@ -52,8 +56,10 @@ class Supervisor:
         *,
         clock: Clock,
         notifier: Notifier,
+        fallbacks: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._config = config
+        self._fallbacks = dict(fallbacks or {})
         self._clock = clock
         self._notifier = notifier
         self._children = [_Child(name, list(command)) for name, command in commands.items()]
@@ -123,8 +129,7 @@ class Supervisor:
         deadline_s = self._config.engine_deadline_s if child.ready else START_DEADLINE_S
         if self._clock.monotonic_s() - child.heard_s > deadline_s:
             log.error("%s showed no progress for %.1f s; it is killed", child.name, deadline_s)
-            child.process.kill()
-            child.process.wait()
+            _abort(child.process)
         status = child.process.poll()
         if status is None:
             return 0
@@ -132,12 +137,21 @@ class Supervisor:
         child.process, child.ready = None, False
         if status == EXIT_CONFIG or (status == EXIT_LOCKED and not child.was_ready):
             return status
-        child.restarts += 1
-        child.start_at_s = self._clock.monotonic_s() + self._config.restart_delay_s
         reason = f"signal {-status}" if status < 0 else f"status {status}"
         log.warning("%s ended with %s and will be restarted", child.name, reason)
         self._notifier.status(f"restarting {child.name}")
+        self._plan_restart(child)
         return 0
+
+    def _plan_restart(self, child: _Child) -> None:
+        now_s = self._clock.monotonic_s()
+        child.start_at_s = now_s + self._config.restart_delay_s
+        oldest_s = now_s - self._config.restart_interval_s
+        child.ends_s = [end_s for end_s in child.ends_s if end_s > oldest_s] + [now_s]
+        if len(child.ends_s) >= self._config.restart_burst and child.name in self._fallbacks:
+            child.command = list(self._fallbacks.pop(child.name))
+            log.error("%s failed %d times: degraded from now on", child.name, len(child.ends_s))
+            self._notifier.status(f"degraded: {child.name} failed too often")
 
     def _announce(self) -> None:
         if all(child.ready for child in self._children):
@@ -173,13 +187,24 @@ class Supervisor:
             child.pipe = -1
 
 
+def _abort(process: "subprocess.Popen[bytes]") -> None:
+    """End a process that hangs; one that still can prints where (faulthandler, on SIGABRT)."""
+    process.send_signal(signal.SIGABRT)
+    try:
+        process.wait(ABORT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def run(config_path: str, config: SuperviseConfig, *, clock: Clock, notifier: Notifier) -> int:
     """Supervise front and engine with this configuration file; the exit status."""
     commands = {
         name: [sys.executable, "-m", "eftraind", name, "--config", config_path]
         for name in ("front", "engine")
     }
-    supervisor = Supervisor(commands, config, clock=clock, notifier=notifier)
+    fallbacks = {"engine": [*commands["engine"], "--serve-only"]}
+    supervisor = Supervisor(commands, config, clock=clock, notifier=notifier, fallbacks=fallbacks)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
     signal.signal(signal.SIGHUP, lambda *_: supervisor.reload())

@@ -324,6 +324,27 @@ def test_a_hanging_engine_is_killed_and_restarted(box: Path) -> None:
         assert run.stop() == 0
 
 
+def test_an_engine_that_keeps_failing_leaves_one_that_serves(box: Path) -> None:
+    path = write_config(box)
+    stub = [sys.executable, str(STUB), "--config", str(path)]
+    supervisor = Supervisor(
+        {"engine": [*stub, "--exit", "3"]},
+        SuperviseConfig(restart_delay_s=0.0, restart_burst=3),
+        clock=Clock(),
+        notifier=Notifier(),
+        fallbacks={"engine": stub},
+    )
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    (child,) = supervisor._children
+    try:
+        until("the other engine", lambda: child.ready)
+        assert child.command == stub and len(child.ends_s) == 3
+    finally:
+        supervisor.stop()
+        thread.join(30)
+
+
 def test_a_configuration_error_of_a_child_ends_everything(box: Path) -> None:
     run = Supervised(box, "--exit", "78")
     until("the end", lambda: run.status is not None)

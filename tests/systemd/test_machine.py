@@ -7,6 +7,7 @@ systemd-nspawn they are accepted, not enforced.
 import json
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 
 import pytest
@@ -96,6 +97,23 @@ def test_front_alone_gets_the_credential(machine: Machine) -> None:
 def test_it_learns_and_answers(machine: Machine) -> None:
     assert machine.python(PUSH) == "10"
     assert machine.python(INFER) == "1"
+
+
+def test_the_doctor_finds_the_protection_in_force(machine: Machine) -> None:
+    text = machine.run(PYTHON, "-m", "eftraind", "doctor", "--json", "--config", FILE, check=False)
+    found = {row["check"]: row for row in json.loads(text.stdout)["findings"]}
+    for part in ("front", "engine"):
+        for check in ("seccomp", "privileges", "capabilities", "watchdog"):
+            assert found[f"protection.{part}.{check}"]["level"] == "ok"
+    assert found["permission.state"]["level"] == found["permission.run"]["level"] == "ok"
+    assert found["permission.eftraind.server.key"]["level"] == "ok"
+    bundle = "/var/bundle.tar.gz"
+    machine.run(PYTHON, "-m", "eftraind", "support-bundle", "--config", FILE, bundle)
+    with tarfile.open(machine.root / bundle.lstrip("/")) as archive:
+        members = [archive.extractfile(name) for name in archive.getnames()]
+        texts = b"".join(member.read() for member in members if member is not None)
+    assert b"eftraind-front[" in texts and b"eftraind_start_time_seconds" in texts
+    assert b"planted key" not in texts
 
 
 def test_reload_takes_rates_and_refuses_the_rest_by_name(machine: Machine) -> None:
