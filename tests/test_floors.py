@@ -22,7 +22,7 @@ FLOORS = (
         "config.*",
         "graph graph_fields graph_layers graph_build params",
         "isa registers",
-        "metrics",
+        "metrics.*",
         "link",
     ),
     ("nn.*", "plan.* boards.*", "store.*", "power", "client.*", "networks.*"),

@@ -53,7 +53,8 @@ class JournalConfig:
 class MetricsConfig:
     listen: str | None = option(
         "127.0.0.1:9464",
-        "host:port of the Prometheus endpoint; port 0 takes a free one, null switches it off",
+        "host:port of the live page and of what Prometheus reads; port 0 takes a free one, null "
+        "switches both off",
     )
 
 
@@ -61,6 +62,13 @@ class MetricsConfig:
 class PowerConfig:
     sysfs_root: str = option("/sys", "where hwmon sensors are looked for")
     interval_s: float = option(0.1, "seconds between two readings", low=0.01, high=60.0)
+    budget_watts: float | None = option(
+        None,
+        "watts of all rails together above which the shipped Prometheus rule alerts; nothing is "
+        "throttled",
+        low=0.001,
+        high=100000.0,
+    )
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,8 @@ class Director:
         client = self._connect()
         with client:
             client.on_event("", self._hear)
+            port = self._stage.status()["endpoints"]["metrics_port"]
+            self._screen.say(f"live page, as long as this runs: http://127.0.0.1:{port}/")
             world = World(
                 self._options.shift, self._dataset.shape, seed=self._options.seed, stream=STREAM
             )
@@ -143,7 +145,7 @@ class Director:
         while True:
             self._drain()
             self._show()
-            status = self._stage.status()
+            status = self._stage.status()["engine"]
             if not status["lag_samples"] and status["scored_samples"] >= self._sent["sent"]:
                 break
             if self._clock.monotonic_s() > deadline_s:

@@ -80,10 +80,8 @@ class Stage:
             raise child.failure(status)
 
     def status(self) -> Mapping[str, Any]:
-        """What `eftraind status` says of the engine."""
-        answer = request(f"ipc://{self._run}/control.sock", "status", timeout_s=5.0)
-        engine: Mapping[str, Any] = answer["engine"]
-        return engine
+        """What `eftraind status` says."""
+        return request(f"ipc://{self._run}/control.sock", "status", timeout_s=5.0)
 
     def clear(self) -> None:
         """End what is left, the daemon last, and remove what is not to be kept."""

@@ -46,6 +46,7 @@ class Control:
         tell: Callable[[link.Message], bool],
         status: Callable[[], dict[str, Any]],
         page: Callable[[], bytes],
+        live: Callable[[int], bytes],
         reload: Callable[[], dict[str, Any]],
         clock: Clock,
     ) -> None:
@@ -53,6 +54,7 @@ class Control:
         self._tell = tell
         self._status = status
         self._page = page
+        self._live = live
         self._reload = reload
         self._clock = clock
         self._waiting: dict[int, _Waiting] = {}
@@ -78,6 +80,8 @@ class Control:
         if command == "metrics":
             result = {"text": self._page().decode()}
             self._answer(identity, envelope, {"ok": True, "result": result})
+        elif command == "live":
+            self._answer(identity, envelope, {"ok": True, "result": self._since(args)})
         elif command == "status":
             self._ask(identity, envelope, command, args, STATUS_DEADLINE_S)
         elif command == "reload":
@@ -85,10 +89,16 @@ class Control:
         elif command in COMMANDS:
             self._ask(identity, envelope, command, args, COMMAND_DEADLINE_S)
         else:
-            known = ", ".join(("status", "metrics", "reload", *COMMANDS))
+            known = ", ".join(("status", "metrics", "live", "reload", *COMMANDS))
             raise ControlError(
                 f"unknown command {command!r:.60}", remedy=f"one of {known}", code="command"
             )
+
+    def _since(self, args: dict[str, Any]) -> Any:
+        since = args.get("since", 0)
+        if type(since) is not int or since < 0:
+            raise ControlError("since is a whole number", remedy="leave it out", code="malformed")
+        return json.loads(self._live(since))
 
     def _ask(
         self,

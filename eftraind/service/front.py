@@ -25,17 +25,19 @@ from eftraind.clock import Clock
 from eftraind.config import Config, changes
 from eftraind.errors import ConfigError, EftraindError, StorageError, WireError
 from eftraind.fsio import FileOps, StateLock
-from eftraind.metrics import Metrics, Page, PageServer
-from eftraind.power import PowerMeter, PowerSampler, Reading, find_rails
+from eftraind.metrics import Metrics, Page
+from eftraind.power import PowerMeter, PowerSampler, Rail, Reading, find_rails
 from eftraind.service import logs
 from eftraind.service.clients import Clients, Model
 from eftraind.service.control import Control
 from eftraind.service.heart import Heart
 from eftraind.service.ingest import Ingest
+from eftraind.service.live import Live
 from eftraind.service.predict import Predict
 from eftraind.service.samplelog import SampleLog, prepare_directories
 from eftraind.service.session import EngineSession
 from eftraind.service.sockets import Received, Router, publisher
+from eftraind.service.web import Site, WebServer
 from eftraind.wire import Bye, Hello, Infer, Kind, Ping, Stream
 from eftraind.wire_decode import decode_request, split_header
 
@@ -45,6 +47,7 @@ MESSAGES_PER_TURN = 16
 TICK_S = 0.02
 DISK_DEADLINE_S = 60.0  # a card collecting garbage stalls for seconds, not for a minute
 SHOW_S = 0.5
+LIVE_S = 0.9  # with a look every SHOW_S: once a second
 SWITCH_INTERVAL_S = 0.0005  # the committer's Python must not delay the loop by CPython's 5 ms
 
 log = logging.getLogger(__name__)
@@ -88,6 +91,8 @@ class Front:
             self._lock(ops, Path(directory))
         self.metrics = Metrics(owner="front")
         self._page = Page(self.metrics.registry)
+        rails = find_rails(config.power.sysfs_root)
+        self.live = Live(page=self._page, rails=[rail.name for rail in rails], clock=self._clock)
         self._wake_reader, self._wake_writer = os.pipe()
         for fd in (self._wake_reader, self._wake_writer):
             os.set_blocking(fd, False)
@@ -103,7 +108,7 @@ class Front:
         self._stack.callback(self.log.close)
         self._open_sockets(config)
         self._compose(config, net.digest)
-        self._start_helpers(config)
+        self._start_helpers(config, rails)
 
     def _lock(self, ops: FileOps, directory: Path) -> None:
         try:
@@ -175,18 +180,19 @@ class Front:
             tell=self.session.tell,
             status=self.status,
             page=self._page.text,
+            live=self.live.document,
             reload=self.reload,
             clock=self._clock,
         )
 
-    def _start_helpers(self, config: Config) -> None:
+    def _start_helpers(self, config: Config, rails: list[Rail]) -> None:
         self.metrics.gauge("build_info").set(1, package_version(), platform.python_version())
         self.metrics.gauge("start_time_seconds").set(self._clock.wall_s())
         self.metrics_port: int | None = None
         address = config.metrics_address
         if address is not None:
             try:
-                server = PageServer(self._page.text, *address)
+                server = WebServer(self._site(), *address, self._clock)
             except OSError as error:
                 raise ConfigError(
                     f"cannot serve metrics on {config.metrics.listen}: {error.strerror}",
@@ -195,7 +201,8 @@ class Front:
                 ) from error
             self._stack.callback(server.close)
             self.metrics_port = server.port
-        rails = find_rails(config.power.sysfs_root)
+        if config.power.budget_watts is not None:
+            self.metrics.gauge("power_budget_watts").set(config.power.budget_watts)
         if rails:
             meter = PowerMeter(rails, self._clock)
             sampler = PowerSampler(meter, config.power.interval_s, self._show_power)
@@ -252,6 +259,8 @@ class Front:
         if now_s < self._show_s:
             return
         self._show_s = now_s + SHOW_S
+        if self.live.silent_s() >= LIVE_S:
+            self.live.take(self._facts())
         self._heart.say(self._summary())
         self.clients.expire()
         if self.log.tick():
@@ -350,6 +359,7 @@ class Front:
     def publish(self, topic: str, data: dict[str, Any]) -> None:
         """Send an event to whoever listens."""
         self.metrics.counter("events_total").inc(1, topic)
+        self.live.event(topic, data)
         self._events.send_multipart([topic.encode(), json.dumps(data).encode()], zmq.NOBLOCK)
 
     def _show_power(self, readings: list[Reading]) -> None:
@@ -360,6 +370,26 @@ class Front:
             self.metrics.gauge("power_watts").set(reading.power_w, reading.rail, reading.source)
             energy = self.metrics.counter("energy_joules_total")
             energy.inc(reading.energy_j, reading.rail, reading.source)
+
+    def _site(self) -> Site:
+        live = self.live
+        return Site(self._page.text, live.document, live.silent_s, live.unready)
+
+    def _facts(self) -> dict[str, Any]:
+        """What the live page shows beside its curves."""
+        connections = list(self.clients.connections.values())
+        model = self.clients.model
+        return {
+            "version": package_version(),
+            "python": platform.python_version(),
+            "network": self._config.model.network,
+            "uptime_s": round(self._clock.monotonic_s() - self._started_s),
+            "conditions": {"engine_up": self.session.up, "journal_writable": self.log.writable},
+            "weights": {"version": model.version, "hash": model.weights_hash},
+            "clients": len(connections),
+            "producers": [connection.producer.name for connection in connections[:20]],
+            "power_budget_watts": self._config.power.budget_watts,
+        }
 
     # the outside
 
