@@ -75,9 +75,12 @@ def write(path: Path, texts: Mapping[str, str], clock: Clock) -> None:
 
 def _read(path: Path) -> tuple[Any, Config | None, str]:
     """(plain data, configuration, complaint) as far as the file can be read."""
-    raw: Any = None
     try:
         raw = configuration.load_yaml(path)
+    except ConfigError:
+        # The error may quote a line, and nothing says which of its words are secret.
+        return None, None, f"{path} cannot be read as YAML; see: eftraind check-config"
+    try:
         return raw, configuration.load(path), ""
     except ConfigError as error:
         return raw, None, str(error)

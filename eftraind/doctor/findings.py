@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+TEXT_MAX_BYTES = 1 << 20
+
 
 class Level(Enum):
     """`UNKNOWN`: it could not be found out, which is neither good nor bad."""
@@ -65,9 +67,10 @@ class Machine:
         return self.place(path).exists()
 
     def text(self, path: str) -> str | None:
-        """A file's text, stripped; None if it cannot be read."""
+        """A file's text, stripped, its first MiB; None if it cannot be read."""
         try:
-            data = self.place(path).read_bytes()
+            with self.place(path).open("rb") as file:
+                data = file.read(TEXT_MAX_BYTES)
         except OSError:
             return None
         return data.decode("utf-8", "replace").strip("\0 \n")

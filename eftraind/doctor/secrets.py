@@ -17,7 +17,6 @@ SPOKEN_SECRET = re.compile(
     re.IGNORECASE,
 )
 SHORTEST = 6  # characters; shorter texts are in half of all words
-LONGEST_BYTES = 65_536
 
 
 def without_secrets(plain: Any) -> Any:
@@ -36,7 +35,7 @@ def known(plain: Any, machine: Machine) -> set[str]:
     places = [CREDENTIALS, *(value for value in found if value.startswith("/"))]
     inside = [f"{place}/{name}" for place in places for name in machine.names(place)]
     for path in (*places, *inside):
-        text = (machine.text(path) or "")[:LONGEST_BYTES]
+        text = machine.text(path) or ""
         found |= {text, *text.splitlines(), *re.findall(r"[^\s\"'=]+", text)}
     return {text for text in found if len(text) >= SHORTEST and not text.startswith("/")}
 
@@ -55,9 +54,9 @@ def _values(plain: Any, secret: bool = False) -> Iterator[str]:
     elif isinstance(plain, (list, tuple)):
         for item in plain:
             yield from _values(item, secret)
-    elif secret and isinstance(plain, str):
-        yield plain
+    elif secret and isinstance(plain, (str, int)) and not isinstance(plain, bool):
+        yield str(plain)
 
 
 def _is_secret(name: Any, value: Any) -> bool:
-    return bool(NAMED_SECRET.search(str(name))) and not isinstance(value, (dict, bool, int, float))
+    return bool(NAMED_SECRET.search(str(name))) and not isinstance(value, (dict, bool, float))

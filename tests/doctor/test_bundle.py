@@ -58,6 +58,10 @@ def test_planted_secrets_are_absent_and_the_rest_is_there(tmp_path: Path) -> Non
     assert set(broken) == {"about.json", "config-error.txt", "log.txt"}
     assert "unknown key" in broken["config-error.txt"]
 
+    (tmp_path / "broken.yaml").write_text(f"passphrase {PLANTED['a token']}: [")
+    unreadable = bundle._read(tmp_path / "broken.yaml")[2]
+    assert "cannot be read as YAML" in unreadable and PLANTED["a token"] not in unreadable
+
     del board.settings["api_token"], board.settings["keys"]
     whole = collect(board, board.settings, log.replace(PLANTED["a token"], ""))
     for texts in (broken, whole):
@@ -93,9 +97,10 @@ def test_scrubbing(text: str, left: str) -> None:
 
 
 def test_names_decide_however_deep() -> None:
-    plain = {"a": [{"SecretKey": "x", "port": 1}], "keys": {"file": "y"}, "key_count": 3}
+    plain = {"a": [{"SecretKey": "x", "port": 1}], "keys": {"file": "y"}, "pin_token": 3, "good": 4}
     assert secrets.without_secrets(plain) == {
-        "a": [{"SecretKey": secrets.REMOVED, "port": 1}], "keys": {"file": "y"}, "key_count": 3,
+        "a": [{"SecretKey": secrets.REMOVED, "port": 1}], "keys": {"file": "y"},
+        "pin_token": secrets.REMOVED, "good": 4,
     }  # fmt: skip
 
 

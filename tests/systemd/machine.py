@@ -18,7 +18,7 @@ from typing import Any
 import eftraind
 
 SOURCE = Path(eftraind.__file__).parent
-SERVICE_TESTS = Path(__file__).parents[1] / "service"  # its stalling.py
+TESTS = Path(__file__).parents[1]
 PYTHON = "/opt/eftraind/bin/python"
 MASKED = ("getty.target", "systemd-logind.service", "dbus.service", "dbus.socket")
 
@@ -85,7 +85,7 @@ class Machine:
     def _mounts(self) -> list[str]:
         site = next(path for path in sys.path if path.endswith("site-packages"))
         pairs = [("/usr", "/usr"), (site, "/opt/site"), (str(SOURCE), "/opt/source/eftraind"),
-                 (str(SERVICE_TESTS), "/opt/tests")]  # fmt: skip
+                 (str(TESTS), "/opt/tests")]  # fmt: skip
         if sys.base_prefix != "/usr":
             pairs.append((sys.base_prefix, "/opt/python"))
         return [f"--bind-ro={source}:{target}" for source, target in pairs]
