@@ -17,6 +17,7 @@ SPOKEN_SECRET = re.compile(
     re.IGNORECASE,
 )
 SHORTEST = 6  # characters; shorter texts are in half of all words
+SHORTEST_WORD = 16  # of a line of several: `server`, `public` and the like are no secrets
 
 
 def without_secrets(plain: Any) -> Any:
@@ -36,7 +37,8 @@ def known(plain: Any, machine: Machine) -> set[str]:
     inside = [f"{place}/{name}" for place in places for name in machine.names(place)]
     for path in (*places, *inside):
         text = machine.text(path) or ""
-        found |= {text, *text.splitlines(), *re.findall(r"[^\s\"'=]+", text)}
+        words = re.findall(r"[^\s\"'=]+", text)
+        found |= {text, *text.splitlines(), *(w for w in words if len(w) >= SHORTEST_WORD)}
     return {text for text in found if len(text) >= SHORTEST and not text.startswith("/")}
 
 

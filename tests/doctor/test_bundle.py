@@ -41,12 +41,14 @@ def plant(board: Board) -> str:
     """Secrets on the machine's disk, and a log that leaks all of them."""
     board.change("etc/eftraind/credentials/eftraind.server.key", PLANTED["a credential"] + "\n")
     board.change("opt/server.key", f'secret-key = "{PLANTED["a key file"]}"\n')
+    board.change("opt/keys/doc", f"# a server key\nsecret {'x' * 40}\npublic {'y' * 40}\n")
     board.change("opt/keys/camera", PLANTED["a directory of keys"])
     manifest = {"about": {"network": "digits", "api_key": PLANTED["a token"]}}
     board.change("var/lib/eftraind/checkpoints/generation-1.json", json.dumps(manifest))
     board.change("var/lib/eftraind/journal/segment-00000.ring", "samples " * 100)
     leaks = [text for name, text in PLANTED.items() if name != "said in a log"]
-    return "\n".join([*leaks, f"password={PLANTED['said in a log']}", "all is well"])
+    leaks.append(f"password={PLANTED['said in a log']}")
+    return "\n".join([*leaks, "all is well", "public server", "x" * 40])
 
 
 def test_planted_secrets_are_absent_and_the_rest_is_there(tmp_path: Path) -> None:
@@ -57,6 +59,7 @@ def test_planted_secrets_are_absent_and_the_rest_is_there(tmp_path: Path) -> Non
     broken = collect(board, board.settings, log)
     assert set(broken) == {"about.json", "config-error.txt", "log.txt"}
     assert "unknown key" in broken["config-error.txt"]
+    assert "x" * 40 not in broken["log.txt"]
 
     (tmp_path / "broken.yaml").write_text(f"passphrase {PLANTED['a token']}: [")
     unreadable = bundle._read(tmp_path / "broken.yaml")[2]
@@ -66,7 +69,7 @@ def test_planted_secrets_are_absent_and_the_rest_is_there(tmp_path: Path) -> Non
     whole = collect(board, board.settings, log.replace(PLANTED["a token"], ""))
     for texts in (broken, whole):
         written = "\n".join(texts.values())
-        assert "all is well" in written
+        assert "all is well\npublic server\n" in texts["log.txt"]
         for name, text in PLANTED.items():
             if texts is whole and name in ("a key file", "a directory of keys"):
                 continue  # nothing says any more that these files are keys

@@ -96,14 +96,28 @@ class Machine:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
 
+    @property
+    def _command(self) -> list[str]:
+        name = self.home.name.replace("_", "")
+        return ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no",
+                f"--directory={self.root}", f"--machine={name}", "--private-network",
+                "--console=pipe", *self._mounts]  # fmt: skip
+
+    def refused(self) -> str:
+        """Why this host lets nothing run in the tree; empty if it does."""
+        done = subprocess.run(
+            [*self._command, "/bin/true"], capture_output=True, text=True, timeout=60
+        )
+        return " ".join((done.stderr or done.stdout).split()) if done.returncode else ""
+
     def boot(self) -> None:
         with (self.home / "console").open("ab") as console:
             self._process = subprocess.Popen(
-                ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no",
-                 f"--directory={self.root}", "--machine=eftraind-test", "--private-network",
-                 "--console=pipe", *self._mounts, "--boot"],
-                stdin=subprocess.DEVNULL, stdout=console, stderr=console,
-            )  # fmt: skip
+                [*self._command, "--boot"],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+            )
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children")
 
