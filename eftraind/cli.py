@@ -160,6 +160,12 @@ COMMANDS = (
         "planner.main:run",
         "planner.options:add_arguments",
     ),
+    Command(
+        "bitstream",
+        "list bitstreams, or verify them against their manifests",
+        "bitstream.main:run",
+        "bitstream.options:add_arguments",
+    ),
     Command("version", "print the version", "commands.pages:version"),
 )
 

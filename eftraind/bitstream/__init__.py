@@ -1,0 +1,1 @@
+"""`eftraind bitstream`: which bitstreams are there, and whether they are what they say."""
