@@ -27,8 +27,12 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[watchrig
         port = daemon.status()["endpoints"]["metrics_port"]
         prometheus = watchrig.Prometheus(tmp_path_factory.mktemp("prometheus"), port)
         try:
-            scrapes = "count_over_time(eftraind_weights_version[10m]) > 4"
-            watchrig.until(lambda: prometheus.query(scrapes), 60.0, "scrapes")
+            seen = "eftraind_weights_swaps_total and on() count_over_time(up[10m]) > {}"
+            watchrig.until(lambda: prometheus.query(seen.format(2)), 60.0, "scrapes")
+            watchrig.work(daemon, "lidar")  # what changes is changed before its eyes
+            scrapes = prometheus.query("count_over_time(up[10m])")[0]["value"][1]
+            later = seen.format(int(scrapes) + 2)
+            watchrig.until(lambda: prometheus.query(later), 60.0, "more scrapes")
             yield prometheus, daemon
         finally:
             prometheus.close()

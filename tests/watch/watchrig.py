@@ -30,17 +30,24 @@ def learning_daemon(root: Path) -> Iterator[Any]:
     (chip / "name").write_text("ina226\n")
     (chip / "power1_input").write_text("2500000\n")
     (chip / "power1_label").write_text("VCCINT\n")
-    digits = load("digits")
     power = {"sysfs_root": str(root), "interval_s": 0.05, "budget_watts": 4.0}
     with RealDaemon(power=power) as daemon:
-        with Client(daemon.endpoint, producer="cam") as client:
-            client.push_batch(digits.x_train[:256], digits.y_train[:256])
-            client.flush()
-            until(lambda: daemon.status()["engine"]["steps"] > 20, what="training")
-            client.infer(digits.x_test[:4], timeout_s=20.0)
-            until(lambda: done(daemon, "promote"), what="a swap")
-            until(lambda: done(daemon, "rollback"), what="a rollback")
+        work(daemon, "cam")
+        with Client(daemon.endpoint, producer="cam"):
             yield daemon
+
+
+def work(daemon: Any, producer: str) -> None:
+    """Let it learn, predict, swap, and roll back."""
+    digits = load("digits")
+    steps = daemon.status()["engine"]["steps"]
+    with Client(daemon.endpoint, producer=producer) as client:
+        client.push_batch(digits.x_train[:256], digits.y_train[:256])
+        client.flush()
+        until(lambda: daemon.status()["engine"]["steps"] > steps + 20, what="training")
+        client.infer(digits.x_test[:4], timeout_s=20.0)
+    until(lambda: done(daemon, "promote"), what="a swap")
+    until(lambda: done(daemon, "rollback"), what="a rollback")
 
 
 def done(daemon: Any, command: str) -> bool:
