@@ -1,20 +1,21 @@
 """The builds of the HLS kernel that csim and tests run, and the headers generated for all builds.
 
 `python -m eftraind.accel.kernel` builds the libraries of the csim device beside this module; with
-`headers` it writes the headers that are generated into `hls`, with `board FILE.json` that of a
-board from the planner's build description.
+`headers` it writes the headers that are generated into `hls`, with `board FILE.json` what the
+vendor flow needs for a board, beside the planner's build description.
 """
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from eftraind import isa, registers
+from eftraind import boards, isa, registers
 from eftraind.accel.kernel_build import BUILDS, SOURCES, build_all, compile_kernel, library
 from eftraind.accel.native.build import find_compiler
 from eftraind.errors import ConfigError
 from eftraind.plan.build import FORMAT, Build, from_json
-from eftraind.registers import BEAT_WORDS, KernelSizes
+from eftraind.registers import BEAT_WORDS, Feature, KernelSizes
 
 SIZES = {
     8: KernelSizes(lanes=8, feature_depth=2048, output_depth=1024, weight_tiles=64),
@@ -44,12 +45,13 @@ def headers() -> dict[Path, str]:
 def sizes_of(build: Build) -> KernelSizes:
     """What a build description asks for. Raises ConfigError if this kernel cannot be built so."""
     fixed = {"array_m": build.t, "array_n": build.t, "pixels": 1}
-    fixed |= dict.fromkeys(("feature_words", "weight_words", "result_words"), BEAT_WORDS)
+    for name in ("feature_words", "weight_words", "result_words"):
+        fixed[name] = min(getattr(build, name), BEAT_WORDS)  # interconnect narrows, never widens
     for name, value in fixed.items():
         if getattr(build, name) != value:
             raise ConfigError(
                 f"build description: {name} is {getattr(build, name)}, this kernel has {value}",
-                remedy="plan a build with one T x T array and ports of 128 bits",
+                remedy="take eftraind plan --kernel hls",
             )
     return KernelSizes(
         lanes=build.t,
@@ -92,13 +94,26 @@ def description(sizes: KernelSizes) -> Build:
 
 
 def write_board(path: Path) -> Path:
-    """`hls/boards/BOARD/build.h` of a build description in a file. Raises ConfigError."""
+    """`build.h` and `facts.tcl` beside a build description. Raises ConfigError."""
     build = from_json(path.read_text(encoding="utf-8"))
-    text = sizes_of(build).c_header(build.clock_mhz)
-    target = SOURCES / "boards" / build.board / "build.h"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(text)
-    return target
+    sizes = replace(sizes_of(build), features=Feature.ADAM | Feature.COUNTER)
+    (path.parent / "build.h").write_text(sizes.c_header(build.clock_mhz))
+    (path.parent / "facts.tcl").write_text(tcl_facts(build))
+    return path.parent
+
+
+def tcl_facts(build: Build) -> str:
+    """What the vendor scripts must know. Raises ConfigError for a board that does not exist."""
+    board = boards.load(build.board)
+    facts = {
+        "board": board.name,
+        "part": build.part,
+        "family": board.family,
+        "port_bits": min(board.ports.width_bits, 32 * BEAT_WORDS),
+        "clock_mhz": f"{build.clock_mhz:g}",
+    }
+    lines = [f"# Generated for {board.name} by `python -m eftraind.accel.kernel`: do not edit."]
+    return "\n".join([*lines, *(f"set {name} {value}" for name, value in facts.items()), ""])
 
 
 def compiler() -> list[str]:

@@ -1,10 +1,11 @@
-"""What `eftraind bitstream verify` and `list` do and say. Programs no device."""
+"""What `eftraind bitstream verify`, `list` and `seal` do and say. Programs no device."""
 
 import argparse
 import sys
 from pathlib import Path
 from typing import TextIO
 
+from eftraind.bitstream.seal import seal
 from eftraind.boards.manifest import Manifest, check_files, check_lanes, load_manifest
 from eftraind.errors import ConfigError
 
@@ -15,6 +16,10 @@ def run(given: argparse.Namespace) -> int:
     """The command line's entry; the exit status."""
     if given.action == "list":
         return show(given.folder, sys.stdout)
+    if given.action == "seal":
+        sealed = seal(given.built, given.folder)
+        sys.stdout.write(f"wrote {sealed.bit_path}; {_described(sealed)}\n")
+        return 0
     return verify(given.manifests or _found(given.folder), given.lanes, given.folder, sys.stdout)
 
 

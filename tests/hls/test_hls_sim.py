@@ -101,7 +101,7 @@ def compiled(folder: Path, sizes: KernelSizes) -> Path:
     [
         ({"array_m": 16}, "array_m is 16"),
         ({"pixels": 2}, "pixels is 2"),
-        ({"weight_words": 2}, "weight_words is 2"),
+        ({"weight_words": 8}, "weight_words is 8"),
     ],
     ids=str,
 )
