@@ -64,6 +64,7 @@ COMMANDS = (
         "commands.control:status",
         "commands.control:add_status",
     ),
+    Command("top", "watch the daemon on a terminal", "top.main:run", "top.main:add_arguments"),
     Command("pause", "stop training; inference goes on", CONTROL, CONFIG),
     Command("resume", "train again", CONTROL, CONFIG),
     Command(

@@ -32,7 +32,7 @@ FLOORS = (
     (
         (
             "demo.* train.* onnx_io.* planner.* bitstream.* installer.* doctor.* commands.* "
-            "cli __main__"
+            "top.* cli __main__"
         ),
     ),
 )
