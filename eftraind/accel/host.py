@@ -1,6 +1,6 @@
-"""The half that devices computing in host memory share: buffers, slot table, checks, typed errors.
+"""The half that all devices share: buffers, slot table, checks, typed errors.
 
-Owns no arithmetic: `reference` and `cpu` add only `_execute`.
+Owns no arithmetic: `reference` and `cpu` add only `_execute`, `window` the way to the kernel.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from eftraind.plan.tiles import slot_needs
 
 
 class HostDevice(ABC):
-    """Buffers, slot table and checks of a device that computes in host memory."""
+    """Buffers that the host sees as arrays, slot table and checks."""
 
     def __init__(self, capabilities: Capabilities) -> None:
         self._capabilities = capabilities
@@ -56,15 +56,18 @@ class HostDevice(ABC):
 
     def write(self, buffer: int, data: npt.NDArray[Any], offset: int = 0) -> None:
         flat = np.ascontiguousarray(data).reshape(-1).view(np.uint32)
+        self._touch(buffer, writes=True)
         self._span(buffer, offset, flat.size)[:] = flat
 
     def write_rows(self, buffer: int, rows: npt.NDArray[Any], data: npt.NDArray[Any]) -> None:
         whole = self._buffers[buffer]
+        self._touch(buffer, writes=True)
         width = data.shape[1]
         view = whole[: whole.size // width * width].reshape(-1, width)
         view[rows] = data.view(np.uint32)
 
     def read(self, buffer: int, offset: int, count: int, dtype: Any = np.float32) -> Any:
+        self._touch(buffer, writes=False)
         return self._span(buffer, offset, count).view(dtype).copy()
 
     def load(self, program: Program) -> int:
@@ -113,6 +116,11 @@ class HostDevice(ABC):
                 remedy="check the program's offsets",
             )
         return whole[offset : offset + count]
+
+    def _touch(self, buffer: int, *, writes: bool) -> None:
+        """Called before the host looks into a buffer or writes it: a device whose memory is not the
+        host's own makes both agree."""
+        return
 
     def _raise_for(self, program: Program, index: int, status: Status) -> None:
         command = program.commands[index]

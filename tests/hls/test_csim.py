@@ -51,12 +51,12 @@ def test_registers_are_driven_as_the_documentation_says(
 ) -> None:
     handle = load(device, copy(8), copy(4))
     accesses: list[tuple[str, int]] = []
-    read, write = device.read_register, device.write_register
+    read, write = device.fabric.read, device.fabric.write
     monkeypatch.setattr(
-        device, "read_register", lambda at: (accesses.append(("read", at)), read(at))[1]
+        device.fabric, "read", lambda at: (accesses.append(("read", at)), read(at))[1]
     )
     monkeypatch.setattr(
-        device, "write_register", lambda at, v: (accesses.append(("write", at)), write(at, v))
+        device.fabric, "write", lambda at, v: (accesses.append(("write", at)), write(at, v))
     )
     device.run(handle, 0, 2)
     offsets = argument_offsets()
@@ -66,16 +66,16 @@ def test_registers_are_driven_as_the_documentation_says(
 
 
 def test_done_is_cleared_by_reading_and_the_interrupt_by_toggling(device: CsimDevice) -> None:
-    device.write_register(Control.INTERRUPT_ENABLE, 1)
-    device.write_register(Control.GLOBAL_INTERRUPT_ENABLE, 1)
-    device.write_register(argument_offsets()["count"], 0)
-    device.write_register(Control.CTRL, Ctrl.START)
-    assert device.interrupt()
-    assert device.read_register(Control.CTRL) == Ctrl.DONE | Ctrl.IDLE | Ctrl.READY
-    assert device.read_register(Control.CTRL) == Ctrl.IDLE
-    assert device.interrupt()
-    device.write_register(Control.INTERRUPT_STATUS, registers.INTERRUPT_DONE)
-    assert not device.interrupt()
+    device.fabric.write(Control.INTERRUPT_ENABLE, 1)
+    device.fabric.write(Control.GLOBAL_INTERRUPT_ENABLE, 1)
+    device.fabric.write(argument_offsets()["count"], 0)
+    device.fabric.write(Control.CTRL, Ctrl.START)
+    assert device.fabric.machine.interrupt()
+    assert device.fabric.read(Control.CTRL) == Ctrl.DONE | Ctrl.IDLE | Ctrl.READY
+    assert device.fabric.read(Control.CTRL) == Ctrl.IDLE
+    assert device.fabric.machine.interrupt()
+    device.fabric.write(Control.INTERRUPT_STATUS, registers.INTERRUPT_DONE)
+    assert not device.fabric.machine.interrupt()
 
 
 def test_each_command_reports_steps_and_passes(device: CsimDevice) -> None:
@@ -127,14 +127,14 @@ def test_abort_ends_the_run_before_its_next_command(
     device: CsimDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handle = load(device, copy(8))
-    write = device.write_register
+    write = device.fabric.write
 
     def start_late(offset: int, value: int) -> None:
         if offset == Control.CTRL:
             device.abort()
         write(offset, value)
 
-    monkeypatch.setattr(device, "write_register", start_late)
+    monkeypatch.setattr(device.fabric, "write", start_late)
     with pytest.raises(DeviceError, match="ABORTED"):
         device.run(handle, 0, 1)
     monkeypatch.undo()
@@ -143,7 +143,7 @@ def test_abort_ends_the_run_before_its_next_command(
 
 @pytest.mark.parametrize("address", [0, BASE_ADDRESS + 8, BASE_ADDRESS + 16, BASE_ADDRESS + SMALL])
 def test_a_window_that_no_memory_answers_hangs(device: CsimDevice, address: int) -> None:
-    device.write_register(argument_offsets()["weights"], address)
+    device.fabric.write(argument_offsets()["weights"], address)
     with pytest.raises(DeviceError, match="hangs"):
         device.run(load(device, copy(8)), 0, 1)
 
