@@ -1,14 +1,16 @@
-"""Watts and joules per rail, from the kernel's hwmon tree under a root that is passed in.
+"""Watts and joules per rail, from the kernel's hwmon and IIO trees under a root that is passed in.
 
 Owns finding the sensors, reading them and integrating energy (trapezoid, monotonic clock). A rail
-is a power*_input (microwatts), or a current and a voltage of one chip that belong together, where
-the chip reports no power. A machine without sensors has no rails; nothing is ever estimated here.
+is a power*_input (microwatts) of hwmon, or a current and a voltage of one chip that belong
+together, where the chip reports no power; or, without hwmon, an in_power*_raw of IIO. A machine
+without sensors has no rails; nothing is ever estimated here.
 """
 
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from eftraind.clock import Clock
@@ -47,22 +49,70 @@ class Reading:
     energy_j: float
 
 
-def find_rails(sysfs_root: str | Path) -> list[Rail]:
-    """All rails of all chips, with unique names."""
+def find_rails(sysfs_root: str | Path, table: Sequence[str] | None = None) -> list[Rail]:
+    """All rails of all chips, with unique names.
+
+    `table` has the sensors that a board is known to have (`eftraind.plan.board.Sensors`), the only
+    ones that are then taken. IIO is asked where hwmon has none of them: a chip of IIO that the
+    device tree exports to hwmon is in both.
+    """
+    root = Path(sysfs_root)
+    chips = [_hwmon_rails(chip) for chip in sorted((root / "class" / "hwmon").glob("hwmon*"))]
+    rails = _told_apart(chips, table)
+    if not rails:
+        devices = sorted((root / "bus" / "iio" / "devices").glob("iio:device*"))
+        rails = _told_apart([_iio_rails(device) for device in devices], table)
+    return rails
+
+
+def _told_apart(chips: Sequence[tuple[str, list[Rail]]], table: Sequence[str] | None) -> list[Rail]:
+    """The rails of chips (by directory) that the table takes, each under a name of its own."""
     rails: list[Rail] = []
-    for chip in sorted((Path(sysfs_root) / "class" / "hwmon").glob("hwmon*")):
-        source = _text(chip / "name") or chip.name
-        found = _power_inputs(chip, source) or _pairs(chip, source)
+    for directory, found in chips:
         taken = {rail.name for rail in rails}
-        for rail in found:
+        for rail in _named(found, table):
             name = rail.name
             if name in taken:
-                name = f"{source}:{rail.name}"
+                name = f"{rail.source}:{rail.name}"
             if name in taken:
-                name = f"{chip.name}:{rail.name}"
+                name = f"{directory}:{rail.name}"
             taken.add(name)
-            rails.append(Rail(name, rail.source, rail.paths, rail.scale))
+            rails.append(replace(rail, name=name))
     return rails
+
+
+def _named(found: list[Rail], table: Sequence[str] | None) -> list[Rail]:
+    if table is None or not found:
+        return found
+    for entry in table:
+        name, _, pattern = (word.strip() for word in entry.rpartition("="))
+        if not fnmatchcase(found[0].source, pattern):
+            continue
+        if name and len(found) == 1:
+            return [replace(found[0], name=name)]
+        return [replace(rail, name=f"{name}_{rail.name}") if name else rail for rail in found]
+    return []
+
+
+def _hwmon_rails(chip: Path) -> tuple[str, list[Rail]]:
+    source = _text(chip / "name") or chip.name
+    return chip.name, _power_inputs(chip, source) or _pairs(chip, source)
+
+
+def _iio_rails(device: Path) -> tuple[str, list[Rail]]:
+    """in_powerN_raw times in_powerN_scale is milliwatts (kernel: testing/sysfs-bus-iio). Without a
+    scale nobody knows the unit: no rail. The XADC of Zynq-7000 has voltages only: no rail."""
+    source = _text(device / "name") or device.name
+    rails = []
+    for path in sorted(device.glob("in_power*_raw")):
+        stem = path.name.removesuffix("_raw")
+        try:
+            scale = float(_text(device / f"{stem}_scale"))
+        except ValueError:
+            continue
+        name = f"{source}_{stem.removeprefix('in_')}"
+        rails.append(Rail(name, source, (path,), scale * 1e-3))
+    return device.name, rails
 
 
 def _power_inputs(chip: Path, source: str) -> list[Rail]:

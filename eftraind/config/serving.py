@@ -60,7 +60,10 @@ class MetricsConfig:
 
 @dataclass(frozen=True)
 class PowerConfig:
-    sysfs_root: str = option("/sys", "where hwmon sensors are looked for")
+    sysfs_root: str = option("/sys", "where the sensors of hwmon and IIO are looked for")
+    board: str | None = option(
+        None, "take only the sensors that this board's file names (eftraind/boards); null: take all"
+    )
     interval_s: float = option(0.1, "seconds between two readings", low=0.01, high=60.0)
     budget_watts: float | None = option(
         None,

@@ -9,6 +9,7 @@ from typing import Any
 
 from eftraind import config
 from eftraind.config import optional, required
+from eftraind.config.fields import option
 from eftraind.errors import ConfigError
 from eftraind.plan.outcome import Resources
 
@@ -70,6 +71,16 @@ class Clocks:
 
 
 @dataclass(frozen=True)
+class Sensors:
+    """What the board can say about its power; without rails it can say nothing."""
+
+    source: str = required("where this comes from")
+    rails: tuple[str, ...] = option(
+        (), "NAME = CHIP or CHIP, as in the file `name` of hwmon or IIO; * stands for anything"
+    )
+
+
+@dataclass(frozen=True)
 class Budget:
     """Shares of the fabric that a design may take; what tools usually still place and route."""
 
@@ -104,6 +115,7 @@ class Board:
     ports: Ports = required("a section")
     memory: Memory = required("a section")
     clocks: Clocks = required("a section")
+    power: Sensors = required("a section")
     budget: Budget = field(default_factory=Budget, metadata={"doc": "a section"})
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import zmq
 
-from eftraind import link, networks
+from eftraind import boards, link, networks
 from eftraind.clock import Clock
 from eftraind.config import Config, changes
 from eftraind.errors import ConfigError, EftraindError, StorageError, WireError
@@ -91,7 +91,9 @@ class Front:
             self._lock(ops, Path(directory))
         self.metrics = Metrics(owner="front")
         self._page = Page(self.metrics.registry)
-        rails = find_rails(config.power.sysfs_root)
+        named = config.power.board
+        table = None if named is None else boards.load(named).power.rails
+        rails = find_rails(config.power.sysfs_root, table)
         self.live = Live(page=self._page, rails=[rail.name for rail in rails], clock=self._clock)
         self._wake_reader, self._wake_writer = os.pipe()
         for fd in (self._wake_reader, self._wake_writer):
