@@ -42,6 +42,7 @@ def examine(config: Config, machine: Machine, ops: FileOps, clock: Clock) -> Ite
         yield _barriers(mount)
         yield _wear(mount, machine)
     yield _read_only_root(machine)
+    yield _log(machine)
     if not machine.exists(directory):
         yield warn(
             "disk.state", f"{directory} is not there yet", "eftraind install-service, or start once"
@@ -104,6 +105,18 @@ def _read_only_root(machine: Machine) -> Finding:
         text = "the system is on a card that is written to: a power cut may damage it"
         return warn(check, text, "make / read-only, and state_dir a partition of its own")
     return ok(check, "the system can be written to, and is on no card")
+
+
+def _log(machine: Machine) -> Finding:
+    check, mount = "disk.log", mount_of(machine, "/var/log/journal")
+    if not machine.exists("/var/log/journal"):
+        return ok(check, "systemd's journal is kept in memory")
+    if mount is None:
+        return unknown(check, "/proc/mounts cannot be read", "mount /proc")
+    if "mmcblk" in mount.device:
+        text = "systemd's journal wears the card"
+        return warn(check, text, "Storage=volatile in /etc/systemd/journald.conf, or limit it")
+    return ok(check, "systemd's journal is kept, on no card")
 
 
 def _wear(mount: Mount, machine: Machine) -> Finding:

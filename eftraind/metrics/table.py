@@ -116,6 +116,8 @@ TABLE: tuple[Spec, ...] = (
                buckets=DISK_S),
     _gauge("train_loss", "nats", "Mean loss of the latest training step.", owner=E),
     _gauge("train_paused", "", "1 while training is paused, else 0.", owner=E),
+    _gauge("engine_serve_only", "", "1 in an engine that only answers predictions, because the "
+           "usual one failed too often; else 0.", owner=E),
     _gauge("train_lag_samples", "samples", "Labelled samples not yet trained on.", owner=E),
     _counter("train_nonfinite_total", "steps", "Steps thrown away for NaN or infinity.", owner=E),
     # engine: quality

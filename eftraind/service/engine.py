@@ -75,6 +75,7 @@ class EngineService:
             config, metrics=metrics, clock=clock, emit=self._emit, ops=ops, graph=graph
         )
         self._serve_only = serve_only
+        metrics.gauge("engine_serve_only").set(1 if serve_only else 0)
         if serve_only:
             self.engine.pause()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

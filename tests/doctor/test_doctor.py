@@ -93,6 +93,10 @@ WRONG: dict[str, tuple[Spoil, str, Level, str]] = {
         change("proc/mounts", "/dev/mmcblk0p2 / ext4 rw 0 0"),
         "disk.readonly_root", Level.WARN, "read-only",
     ),
+    "log on the card": (
+        lambda b: (b.root / "var/log/journal").mkdir(parents=True),
+        "disk.log", Level.WARN, "volatile",
+    ),
     "worn out": (
         change("sys/block/mmcblk1/device/life_time", "0x0a 0x01"),
         "disk.wear", Level.WARN, "replacement",

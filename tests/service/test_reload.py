@@ -120,6 +120,10 @@ def rated(daemon: Daemon, key: str) -> bool:
     return bool(request(daemon.config.control_endpoint, "set", {key: 0.5}))
 
 
+def metrics(daemon: Daemon) -> str:
+    return str(request(daemon.config.control_endpoint, "metrics")["text"])
+
+
 def test_an_engine_that_only_serves(daemon: Callable[..., Daemon], box: Path) -> None:
     front = daemon("front")
     front.ready()
@@ -128,6 +132,7 @@ def test_an_engine_that_only_serves(daemon: Callable[..., Daemon], box: Path) ->
     try:
         status = until("the engine", lambda: front.status()["engine"].get("serve_only"))
         assert status is True
+        until("its gauge", lambda: "\neftraind_engine_serve_only 1.0\n" in metrics(front))
         refused = cli("resume", "--config", file)
         assert refused.returncode == 1 and "only serves" in refused.stderr
     finally:
