@@ -52,13 +52,18 @@ def unknown(check: str, text: str, remedy: str) -> Finding:
     return Finding(check, Level.UNKNOWN, text, remedy)
 
 
+def free_bytes(path: Path) -> int:
+    """What an ordinary user may still write below a directory."""
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
 @dataclass(frozen=True)
 class Machine:
     """/proc, /sys, /dev, /run and /etc below `root`; paths are as on the machine itself."""
 
     root: Path = Path("/")
-    free_bytes: Callable[[Path], int] = lambda path: _free_bytes(path)
-    """bytes an ordinary user may still write below a directory"""
+    free_bytes: Callable[[Path], int] = free_bytes
 
     def place(self, path: str) -> Path:
         return self.root / path.lstrip("/")
@@ -86,8 +91,3 @@ class Machine:
         """The `Name: value` lines of a file such as /proc/meminfo; empty if it cannot be read."""
         pairs = (line.partition(":") for line in (self.text(path) or "").splitlines())
         return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _free_bytes(path: Path) -> int:
-    status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize

@@ -14,6 +14,7 @@ from eftraind.errors import DeviceError
 from eftraind.isa import digest
 
 CREDENTIALS = "/etc/eftraind/credentials"
+LIBRARIES = ("cpu", "reference", "csim")
 START = "start it: systemctl start eftraind.target"
 
 
@@ -63,9 +64,12 @@ def _mode(machine: Machine, path: str) -> int | None:
 
 
 def _device(config: Config) -> Finding:
-    """Opens the device: not for a board, which the daemon owns."""
+    """Opens a device that is a library; a board belongs to the daemon alone."""
+    kind = config.device.kind
+    if kind not in LIBRARIES:
+        return unknown("device", f"{kind} is not opened here", "eftraind status shows it")
     try:
-        device = open_device(config.device.kind, config.device.threads)
+        device = open_device(kind, config.device.threads)
     except DeviceError as error:
         return fail("device", error.message, error.remedy or "see the log")
     found = device.capabilities

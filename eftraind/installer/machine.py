@@ -4,6 +4,7 @@ Owns what is written and what is removed. Doing it twice changes nothing the sec
 staged root (an image, a package) systemd is not told anything.
 """
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -91,7 +92,10 @@ class Installer:
         return self.root / path.lstrip("/")
 
     def _check(self) -> None:
-        for name, path in (("the interpreter", self.python), ("the configuration", self.config)):
+        places = [("the interpreter", self.python), ("the configuration", self.config)]
+        if self.root == Path("/"):  # an environment's interpreter is a link to another
+            places.append(("the interpreter's target", os.path.realpath(self.python)))
+        for name, path in places:
             if not path.startswith("/") or path.startswith(HIDDEN):
                 raise ConfigError(
                     f"{name} is {path}, which the services cannot see",

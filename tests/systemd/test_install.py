@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eftraind.errors import ConfigError
-from eftraind.installer import units
+from eftraind.installer import machine, units
 from eftraind.installer.machine import Installer
 
 CLI = [sys.executable, "-m", "eftraind"]
@@ -95,23 +95,34 @@ def test_what_could_not_run_is_not_installed(
     assert tree(root) == before
 
 
+def test_an_interpreter_that_links_into_a_hidden_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, target = tmp_path / "opt/python", tmp_path / "home/python"
+    for path in (link, target):
+        path.parent.mkdir()
+    target.touch()
+    link.symlink_to(target)
+    monkeypatch.setattr(machine, "HIDDEN", (f"{target.parent}/",))
+    with pytest.raises(ConfigError, match="interpreter's target is .*home/python.*cannot see"):
+        Installer(Path("/"), python=str(link))._check()
+
+
 def test_systemd_is_told_on_a_machine_and_a_failure_is_one_line(root: Path) -> None:
     told: list[str] = []
-    machine = Installer(root, tell=lambda command: told.append(" ".join(command)))
-    machine.install()
+    installer = Installer(root, tell=lambda command: told.append(" ".join(command)))
+    installer.install()
     assert told == [
         "systemd-sysusers /etc/sysusers.d/eftraind.conf",
         "systemd-tmpfiles --create /etc/tmpfiles.d/eftraind.conf",
         "systemctl daemon-reload",
     ]
     told.clear()
-    machine.uninstall()
+    installer.uninstall()
     assert told[0].startswith("systemctl stop eftraind.target eftraind-front.service")
     assert told[-1] == "systemctl daemon-reload"
-    from eftraind.installer.machine import run
-
     with pytest.raises(ConfigError, match="no such thing"):
-        run([sys.executable, "-c", "import sys; sys.exit('no such thing')"])
+        machine.run([sys.executable, "-c", "import sys; sys.exit('no such thing')"])
 
 
 @pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="systemd runs here")
