@@ -42,5 +42,5 @@ def _page(given: argparse.Namespace) -> str:
 
 
 def version(given: argparse.Namespace) -> str:
-    front: Any = import_module("eftraind.service.front")
-    return str(front.package_version())
+    watch: Any = import_module("eftraind.service.watch")
+    return str(watch.package_version())

@@ -1,7 +1,7 @@
 """The front process: everything with a socket, nothing with a device.
 
 Composition root: builds all parts from one Config and turns one loop over their sockets. The
-committer, the metrics page and the power sampler have threads of their own; everything else runs
+committer, the web page and the power sampler have threads of their own; everything else runs
 here, and nothing here waits for anything but the poller.
 """
 
@@ -10,34 +10,30 @@ import gc
 import json
 import logging
 import os
-import platform
 import signal
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import zmq
 
-from eftraind import boards, link, networks
+from eftraind import link, networks
 from eftraind.clock import Clock
 from eftraind.config import Config, changes
-from eftraind.errors import ConfigError, EftraindError, StorageError, WireError
+from eftraind.errors import EftraindError, StorageError, WireError
 from eftraind.fsio import FileOps, StateLock
-from eftraind.metrics import Metrics, Page
-from eftraind.power import PowerMeter, PowerSampler, Rail, Reading, find_rails
+from eftraind.metrics import Metrics
 from eftraind.service import logs
 from eftraind.service.clients import Clients, Model
 from eftraind.service.control import Control
 from eftraind.service.heart import Heart
 from eftraind.service.ingest import Ingest
-from eftraind.service.live import Live
 from eftraind.service.predict import Predict
 from eftraind.service.samplelog import SampleLog, prepare_directories
 from eftraind.service.session import EngineSession
 from eftraind.service.sockets import Received, Router, publisher
-from eftraind.service.web import Site, WebServer
+from eftraind.service.watch import Watch, package_version
 from eftraind.wire import Bye, Hello, Infer, Kind, Ping, Stream
 from eftraind.wire_decode import decode_request, split_header
 
@@ -47,7 +43,6 @@ MESSAGES_PER_TURN = 16
 TICK_S = 0.02
 DISK_DEADLINE_S = 60.0  # a card collecting garbage stalls for seconds, not for a minute
 SHOW_S = 0.5
-LIVE_S = 0.9  # with a look every SHOW_S: once a second
 SWITCH_INTERVAL_S = 0.0005  # the committer's Python must not delay the loop by CPython's 5 ms
 
 log = logging.getLogger(__name__)
@@ -90,11 +85,7 @@ class Front:
         for directory in {config.state_dir, config.run_dir}:
             self._lock(ops, Path(directory))
         self.metrics = Metrics(owner="front")
-        self._page = Page(self.metrics.registry)
-        named = config.power.board
-        table = None if named is None else boards.load(named).power.rails
-        rails = find_rails(config.power.sysfs_root, table)
-        self.live = Live(page=self._page, rails=[rail.name for rail in rails], clock=self._clock)
+        self.watch = Watch(config, self.metrics, self._clock)
         self._wake_reader, self._wake_writer = os.pipe()
         for fd in (self._wake_reader, self._wake_writer):
             os.set_blocking(fd, False)
@@ -110,7 +101,10 @@ class Front:
         self._stack.callback(self.log.close)
         self._open_sockets(config)
         self._compose(config, net.digest)
-        self._start_helpers(config, rails)
+        self._stack.callback(self.watch.close)
+        self.watch.start()
+        self._writable = True
+        self._messages = self.metrics.counter("messages_total")
 
     def _lock(self, ops: FileOps, directory: Path) -> None:
         try:
@@ -181,36 +175,11 @@ class Front:
             router=self._control_router,
             tell=self.session.tell,
             status=self.status,
-            page=self._page.text,
-            live=self.live.document,
+            page=self.watch.page.text,
+            live=self.watch.live.document,
             reload=self.reload,
             clock=self._clock,
         )
-
-    def _start_helpers(self, config: Config, rails: list[Rail]) -> None:
-        self.metrics.gauge("build_info").set(1, package_version(), platform.python_version())
-        self.metrics.gauge("start_time_seconds").set(self._clock.wall_s())
-        self.metrics_port: int | None = None
-        address = config.metrics_address
-        if address is not None:
-            try:
-                server = WebServer(self._site(), *address, self._clock)
-            except OSError as error:
-                raise ConfigError(
-                    f"cannot serve metrics on {config.metrics.listen}: {error.strerror}",
-                    remedy="set metrics.listen to a free port, to port 0, or to null",
-                    code="metrics_listen",
-                ) from error
-            self._stack.callback(server.close)
-            self.metrics_port = server.port
-        if config.power.budget_watts is not None:
-            self.metrics.gauge("power_budget_watts").set(config.power.budget_watts)
-        if rails:
-            meter = PowerMeter(rails, self._clock)
-            sampler = PowerSampler(meter, config.power.interval_s, self._show_power)
-            self._stack.callback(sampler.close)
-        self._writable = True
-        self._messages = self.metrics.counter("messages_total")
 
     # the loop
 
@@ -261,8 +230,7 @@ class Front:
         if now_s < self._show_s:
             return
         self._show_s = now_s + SHOW_S
-        if self.live.silent_s() >= LIVE_S:
-            self.live.take(self._facts())
+        self.watch.tick(self._facts)
         self._heart.say(self._summary())
         self.clients.expire()
         if self.log.tick():
@@ -337,13 +305,20 @@ class Front:
         elif isinstance(message, link.InferError):
             self.predict.error(message)
         elif isinstance(message, link.Event):
-            self.publish(message.topic, message.data)
+            self._heard(message.topic, message.data)
         elif isinstance(message, link.MetricsSnapshot):
-            self._page.show(message.samples)
+            self.watch.page.show(message.samples)
         elif isinstance(message, link.Reply):
             self.control.reply(message)
         else:
             raise link.LinkError(f"{message.kind} is not for the front")
+
+    def _heard(self, topic: str, data: dict[str, Any]) -> None:
+        version, weights_hash = data.get("version"), data.get("hash")
+        changed = topic in ("swapped", "rolled_back")
+        if changed and isinstance(version, int) and isinstance(weights_hash, str):
+            self._serves(version, weights_hash)
+        self.publish(topic, data)
 
     def _serves(self, model_version: int, weights_hash: str) -> None:
         if self.clients.model.version != model_version:
@@ -353,7 +328,7 @@ class Front:
         if up and self.session.hello is not None:
             self._serves(self.session.hello.version, self.session.hello.weights_hash)
         if not up:
-            self._page.show([])  # what is no longer known is absent
+            self.watch.page.show([])  # what is no longer known is absent
             self.predict.engine_down()
             self.control.engine_down()
         self.publish("engine", {"up": up})
@@ -361,36 +336,19 @@ class Front:
     def publish(self, topic: str, data: dict[str, Any]) -> None:
         """Send an event to whoever listens."""
         self.metrics.counter("events_total").inc(1, topic)
-        self.live.event(topic, data)
+        self.watch.live.event(topic, data)
         self._events.send_multipart([topic.encode(), json.dumps(data).encode()], zmq.NOBLOCK)
-
-    def _show_power(self, readings: list[Reading]) -> None:
-        for reading in readings:
-            if reading.power_w is None:
-                self.metrics.gauge("power_watts").clear(reading.rail, reading.source)
-                continue
-            self.metrics.gauge("power_watts").set(reading.power_w, reading.rail, reading.source)
-            energy = self.metrics.counter("energy_joules_total")
-            energy.inc(reading.energy_j, reading.rail, reading.source)
-
-    def _site(self) -> Site:
-        live = self.live
-        return Site(self._page.text, live.document, live.silent_s, live.unready)
 
     def _facts(self) -> dict[str, Any]:
         """What the live page shows beside its curves."""
         connections = list(self.clients.connections.values())
         model = self.clients.model
         return {
-            "version": package_version(),
-            "python": platform.python_version(),
-            "network": self._config.model.network,
             "uptime_s": round(self._clock.monotonic_s() - self._started_s),
             "conditions": {"engine_up": self.session.up, "journal_writable": self.log.writable},
             "weights": {"version": model.version, "hash": model.weights_hash},
             "clients": len(connections),
             "producers": [connection.producer.name for connection in connections[:20]],
-            "power_budget_watts": self._config.power.budget_watts,
         }
 
     # the outside
@@ -438,7 +396,7 @@ class Front:
                 "listen": list(self._clients_router.endpoints),
                 "events": self.events_endpoint,
                 "control": self._control_router.endpoints[0],
-                "metrics_port": self.metrics_port,
+                "metrics_port": self.watch.port,
             },
             "sample": {
                 "shape": list(self.stream.shape),
@@ -472,13 +430,6 @@ class Front:
 
     def close(self) -> None:
         self._stack.close()
-
-
-def package_version() -> str:
-    try:
-        return version("eftraind")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def run(config: Config, *, heart: Heart, clock: Clock, read_again: Callable[[], Config]) -> int:

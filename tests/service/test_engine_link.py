@@ -133,7 +133,7 @@ def test_an_engine_that_answers_nonsense_fails_one_request(bench: Make, answer: 
     engine.socket.send_multipart([b"{nope", b""])
     engine.say(link.Prediction(found[0].id, 1, *answer))
     assert client.refusal(b.turn) == "internal"
-    b.until("counting", lambda: b"eftraind_link_errors_total 1.0" in b.front._page.text())
+    b.until("counting", lambda: b"eftraind_link_errors_total 1.0" in b.front.watch.page.text())
 
 
 def test_the_engine_gets_every_durable_record_once_and_in_order(bench: Make) -> None:
@@ -231,3 +231,15 @@ def test_asking_nobody_times_out(box: Any) -> None:
     with pytest.raises(RequestFailed, match="no answer"):
         request(f"ipc://{box}/stale.sock", "status", timeout_s=0.05)
     assert STREAM.classes == 10
+
+
+def test_a_swap_is_known_before_anyone_asks_for_a_prediction(bench: Make) -> None:
+    b = bench()
+    engine = b.engine()
+    b.until("the engine", lambda: b.front.clients.model.version == 1)
+    for data in ({}, {"version": "9", "hash": "aa"}, {"version": 9}):
+        engine.say(link.Event("swapped", data))
+    engine.say(link.Event("candidate", {"version": 7, "hash": "bb"}))
+    engine.say(link.Event("swapped", {"version": 2, "hash": "cc" * 16}))
+    b.until("the swap", lambda: b.front.clients.model.version != 1)
+    assert (b.front.clients.model.version, b.front.clients.model.weights_hash) == (2, "cc" * 16)

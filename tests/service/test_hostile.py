@@ -77,7 +77,7 @@ def test_bad_messages_get_a_typed_error(bench: Make, name: str) -> None:
     assert error.code == code
     assert error.message
     works(b, good)
-    assert f'eftraind_errors_sent_total{{code="{code}"}} 1.0' in b.front._page.text().decode()
+    assert f'eftraind_errors_sent_total{{code="{code}"}} 1.0' in b.front.watch.page.text().decode()
 
 
 def test_wrong_dtype_and_shape_are_named(bench: Make) -> None:
@@ -173,7 +173,7 @@ def test_a_reader_that_never_reads_hurts_nobody(bench: Make) -> None:
         for _ in range(200):
             deaf.send(*Ping(1).frames())
             b.turn()
-        page = b.front._page.text().decode()
+        page = b.front.watch.page.text().decode()
     works(b, good)
 
 
@@ -231,12 +231,12 @@ def test_a_disk_that_takes_nothing_refuses_samples_and_serves(bench: Make, numbe
     assert client.expect(Welcome, b.turn).ledger.received_seq == 1
     client.send(*put_frames(2, 1))
     assert client.refusal(b.turn) == "read_only"
-    b.until("the gauge", lambda: b"eftraind_journal_read_only 1.0" in b.front._page.text())
+    b.until("the gauge", lambda: b"eftraind_journal_read_only 1.0" in b.front.watch.page.text())
     assert not b.front.status()["conditions"]["journal_writable"]
     client.send(*Infer(5, images(1)[0]).frames())
     assert client.expect(Prediction, b.turn).request_id == 5
     assert engine.heard
-    assert b'eftraind_events_total{topic="alarm"} 1.0' in b.front._page.text()
+    assert b'eftraind_events_total{topic="alarm"} 1.0' in b.front.watch.page.text()
     disk.write_errno = 0
     code = ""
     while not code.startswith("ack"):
@@ -244,7 +244,7 @@ def test_a_disk_that_takes_nothing_refuses_samples_and_serves(bench: Make, numbe
         reply = client.receive(b.turn)
         code = "ack" if isinstance(reply, Ack) else reply.code
         assert code in ("ack", "read_only")
-    b.until("the gauge", lambda: b"eftraind_journal_read_only 0.0" in b.front._page.text())
+    b.until("the gauge", lambda: b"eftraind_journal_read_only 0.0" in b.front.watch.page.text())
 
 
 def test_a_failed_flush_ends_the_front_without_an_acknowledgement(bench: Make) -> None:

@@ -46,14 +46,14 @@ def busy(bench: Make, box: Path) -> Any:
     metrics.counter("train_steps_total").inc(4)
     metrics.histogram("train_step_duration_seconds").observe(0.01)
     engine.say(link.MetricsSnapshot(metrics.snapshot()))
-    b.until("the snapshot", lambda: b"eftraind_train_steps_total 4.0" in b.front._page.text())
-    b.until("energy", lambda: b"eftraind_energy_joules_total" in b.front._page.text())
+    b.until("the snapshot", lambda: b"eftraind_train_steps_total 4.0" in b.front.watch.page.text())
+    b.until("energy", lambda: b"eftraind_energy_joules_total" in b.front.watch.page.text())
     return b
 
 
 def test_the_page_parses_and_shows_both_processes(bench: Make, box: Path) -> None:
     b = busy(bench, box)
-    text = scrape(b.front.metrics_port).decode()
+    text = scrape(b.front.watch.port).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     samples = {
         (sample.name, *sorted(sample.labels.values())): sample.value
@@ -74,8 +74,8 @@ def test_the_page_parses_and_shows_both_processes(bench: Make, box: Path) -> Non
 def test_the_engines_metrics_go_with_the_engine(bench: Make, box: Path) -> None:
     b = busy(bench, box)
     b.engines.pop().close()
-    b.until("absence", lambda: b"eftraind_train_steps_total" not in b.front._page.text())
-    assert b"eftraind_engine_up 0.0" in b.front._page.text()
+    b.until("absence", lambda: b"eftraind_train_steps_total" not in b.front.watch.page.text())
+    assert b"eftraind_engine_up 0.0" in b.front.watch.page.text()
 
 
 def test_promtool_finds_nothing_to_complain_about(bench: Make, box: Path) -> None:
@@ -83,7 +83,7 @@ def test_promtool_finds_nothing_to_complain_about(bench: Make, box: Path) -> Non
     if promtool is None:
         pytest.skip("promtool is not installed (Debian: prometheus)")
     b = busy(bench, box)
-    text = scrape(b.front.metrics_port)
+    text = scrape(b.front.watch.port)
     check = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True)
     assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")
 

@@ -45,6 +45,12 @@ function clock(uptime_s) {
 
 // charts
 
+// A value between two unknown ones has no line: it gets a dot.
+function alone(chart, index) {
+  const values = chart.data[index];
+  return values.flatMap((v, i) => (v != null && values[i - 1] == null && values[i + 1] == null ? [i] : []));
+}
+
 function colour(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
@@ -73,7 +79,7 @@ function draw(id, names, format, { range, marked, colours } = {}) {
   const axis = { stroke: colour("soft"), grid: { stroke: colour("grid"), width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
   const series = names.map((name, i) => {
     const key = (colours || COLOURS)[i % 4];
-    return { stroke: colour(key), width: key === "served" ? 2.5 : 1.75, dash: key === "frozen" ? [5, 4] : undefined, points: { show: false } };
+    return { stroke: colour(key), width: key === "served" ? 2.5 : 1.75, dash: key === "frozen" ? [5, 4] : undefined, points: { show: true, size: 5, fill: colour(key), filter: alone } };
   });
   const chart = new uPlot({
     width: Math.max(host.clientWidth, 120), height: host.clientHeight,
