@@ -36,9 +36,10 @@ def collect(
     clock: Clock,
     examine: Callable[[Config], list[Finding]],
     ask: Callable[[Config, str], Mapping[str, Any]],
-    log_lines: Callable[[], str],
+    outputs: Mapping[str, Callable[[], str]],
 ) -> Texts:
-    """File name -> text, without secrets. `ask` sends a command to the running daemon."""
+    """File name -> text, without secrets. `ask` sends a command to the running daemon;
+    `outputs` are further files and what writes their text."""
     raw, config, complaint = _read(config_path)
     texts = {"about.json": _json(_about(clock))}
     if config is None:
@@ -53,7 +54,7 @@ def collect(
         texts["status.json"] = _json(ask(config, "status"))
         texts["metrics.txt"] = str(ask(config, "metrics").get("text", "the daemon gave none"))
         texts["state.json"] = _json(_state(machine, config.state_dir))
-    texts["log.txt"] = log_lines()
+    texts.update({name: output() for name, output in outputs.items()})
     secrets = known(raw, machine)
     return {name: scrub(text[-TEXT_MAX_BYTES:], secrets) for name, text in texts.items()}
 

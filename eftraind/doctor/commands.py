@@ -19,6 +19,11 @@ from eftraind.fsio import FileOps
 from eftraind.service.request import RequestFailed, request
 
 LOG_LINES = 2000
+SERVICES = ("eftraind-front", "eftraind-engine", "eftraind-engine-degraded", "eftraind-overlay")
+SERVICE_FACTS = (
+    "Id,ActiveState,SubState,Result,NRestarts,ExecMainStatus,StatusText,MemoryCurrent,FragmentPath,"
+    "DropInPaths"
+)
 
 
 def add_doctor(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +59,7 @@ def support(given: argparse.Namespace) -> str:
         clock=clock,
         examine=_examine,
         ask=_ask,
-        log_lines=_log_lines,
+        outputs={"log.txt": _log_lines, "services.txt": _services},
     )
     bundle.write(given.output, texts, clock)
     return f"wrote {given.output}: {', '.join(texts)}\nno samples, weights or keys; look into it"
@@ -76,11 +81,18 @@ def _ask(config: Config, command: str) -> Mapping[str, Any]:
 
 
 def _log_lines() -> str:
-    command = ["journalctl", "--no-pager", "--output=short-iso", f"--lines={LOG_LINES}"]
+    lines = f"--lines={LOG_LINES}"
+    return _output("journalctl", "--no-pager", "--output=short-iso", lines, "--unit=eftraind*")
+
+
+def _services() -> str:
+    """How often each was started, how it ended last, what it says now."""
+    return _output("systemctl", "show", f"--property={SERVICE_FACTS}", *SERVICES)
+
+
+def _output(*command: str) -> str:
     try:
-        done = subprocess.run(
-            [*command, "--unit=eftraind*"], capture_output=True, text=True, timeout=30
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"journalctl: {error}"
-    return done.stdout or f"journalctl: {done.stderr}"
+        return f"{command[0]}: {error}"
+    return done.stdout or f"{command[0]}: {done.stderr}"

@@ -33,7 +33,7 @@ def collect(board: Board, config: dict[str, Any], log: str) -> dict[str, str]:
         clock=Clock(),
         examine=lambda config: list(board.examine().values()),
         ask=lambda config, command: {"text": log, "note": log},
-        log_lines=lambda: log,
+        outputs={"log.txt": lambda: log},
     )
 
 
@@ -129,4 +129,4 @@ def test_the_command(tmp_path: Path) -> None:
     with tarfile.open(output) as archive:
         names = {name.rpartition("/")[2] for name in archive.getnames()}
     assert names == {"about.json", "config.json", "doctor.txt", "doctor.json", "status.json",
-                     "metrics.txt", "state.json", "log.txt"}  # fmt: skip
+                     "metrics.txt", "state.json", "log.txt", "services.txt"}  # fmt: skip

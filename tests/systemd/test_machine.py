@@ -115,6 +115,7 @@ def test_the_doctor_finds_the_protection_in_force(machine: Machine) -> None:
         members = [archive.extractfile(name) for name in archive.getnames()]
         texts = b"".join(member.read() for member in members if member is not None)
     assert b"eftraind-front[" in texts and b"eftraind_start_time_seconds" in texts
+    assert b"Id=eftraind-engine.service" in texts and b"NRestarts=0" in texts
     assert b"planted key" not in texts
 
 
