@@ -1,8 +1,9 @@
 """The `eftraind` command: reads arguments, calls one function, shows the outcome.
 
 Owns the list of commands, exit statuses (0 done, 78 a configuration that cannot work, 75 another
-daemon owns the state, 1 any other error, 2 wrong usage) and the one-line errors. A command is
-loaded when it runs, so that `status` does not load the engine nor the engine the web server.
+daemon owns the state, 74 the device is lost, 1 any other error, 2 wrong usage) and the one-line
+errors. A command is loaded when it runs, so that `status` does not load the engine nor the engine
+the web server.
 """
 
 import argparse
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from eftraind.errors import ConfigError, EftraindError, GraphError, StateLocked
+from eftraind.errors import ConfigError, DeviceLost, EftraindError, GraphError, StateLocked
 
 EXIT_ERROR = 1
 EXIT_CONFIG = 78
 EXIT_LOCKED = 75
+EXIT_DEVICE = 74
 HOPELESS = ("storage_permission", "device_unavailable")  # as a wrong key: a restart cannot help
 
 
@@ -186,6 +188,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StateLocked as error:
         _complain(error)
         return EXIT_LOCKED
+    except DeviceLost as error:
+        _complain(error)
+        return EXIT_DEVICE
     except EftraindError as error:
         _complain(error)
         return EXIT_CONFIG if error.code in HOPELESS else EXIT_ERROR

@@ -7,7 +7,8 @@ EftraindError
 ├── ProgramError         a command program that a device refuses
 ├── DeviceError          a device failed
 │   ├── DeviceUnavailable    it cannot be opened here
-│   ├── DeviceTimeout        it did not finish before its deadline
+│   ├── DeviceLost           it hangs or is gone; whatever it held is lost     (exit status 74)
+│   │   └── DeviceTimeout        it did not finish before its deadline
 │   └── NonFiniteError       a command produced NaN or Inf
 ├── StorageError         a disk operation failed
 │   ├── JournalFull          every segment still holds samples the engine has not consumed
@@ -67,7 +68,11 @@ class DeviceUnavailable(DeviceError):
     code = "device_unavailable"
 
 
-class DeviceTimeout(DeviceError):
+class DeviceLost(DeviceError):
+    code = "device_lost"
+
+
+class DeviceTimeout(DeviceLost):
     code = "device_timeout"
 
 

@@ -93,6 +93,15 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """engine -> front: the device is lost and the engine ends; its last message."""
+
+    kind: ClassVar[str] = "lost"
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
 class MetricsSnapshot:
     """engine -> front: all of the engine's metrics, as `Metrics.snapshot` gives them."""
 
@@ -181,7 +190,7 @@ class Control:
 
 
 Message: TypeAlias = (
-    Hello | Fetch | Consumed | Prediction | InferError | Event | MetricsSnapshot | Reply
+    Hello | Fetch | Consumed | Prediction | InferError | Event | Lost | MetricsSnapshot | Reply
     | Heartbeat | Welcome | Identify | Records | Infer | Control
 )  # fmt: skip
 

@@ -91,6 +91,9 @@ TABLE: tuple[Spec, ...] = (
     # the engine, as front sees it
     _gauge("engine_up", "", "1 while an engine is connected, else 0."),
     _counter("engine_sessions_total", "sessions", "Engine processes that said hello."),
+    _counter("engine_device_lost_total", "engines",
+             "Engine processes that ended because their device was lost.", "code",
+             zeros=(("device_lost",), ("device_timeout",))),
     _counter("link_errors_total", "messages", "Messages from the engine that did not decode."),
     _gauge("engine_lag_records", "records", "Durable records the engine has not fetched."),
     _counter("events_total", "events", "Events published.", "topic"),

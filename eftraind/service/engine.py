@@ -18,7 +18,7 @@ from eftraind.clock import Clock
 from eftraind.config import Config
 from eftraind.engine.boot import boot
 from eftraind.engine.core import Engine
-from eftraind.errors import EftraindError
+from eftraind.errors import DeviceLost, EftraindError
 from eftraind.fsio import FileOps
 from eftraind.graph import Graph
 from eftraind.metrics import Metrics
@@ -103,10 +103,22 @@ class EngineService:
         try:
             while not self._stopping:
                 self.turn()
+        except DeviceLost as error:
+            self._report_lost(error)
+            raise
         finally:
             self.engine.close()
             self._socket.close()
             self._context.term()
+
+    def _report_lost(self, error: DeviceLost) -> None:
+        """What waits is answered; front learns why this process ends."""
+        message = f"the device is lost: {error.message}"
+        for request in self._requests:
+            remedy = "try again; it is being opened anew"
+            self._send(link.InferError(request.id, "engine_down", message, remedy))
+        self._send(link.Event("alarm", {"code": error.code, "message": message}))
+        self._send(link.Lost(error.code, str(error)))
 
     def turn(self) -> None:
         """One turn: messages, then inference or one piece of work, then what is due."""
@@ -178,6 +190,9 @@ class EngineService:
         try:
             rows = self.engine.pack(np.concatenate([request.samples for request in taken]))
             logits = self.engine.infer(rows)
+        except DeviceLost:
+            self._requests.extendleft(reversed(taken))  # so that they are answered at the end
+            raise
         except EftraindError as error:
             self._metrics.counter("device_errors_total").inc(1, error.code)
             for request in taken:
@@ -221,6 +236,8 @@ class EngineService:
                 engine.set_rates(args)
             elif command != "status":
                 raise EftraindError(f"unknown command {command!r}", remedy="see --help")
+        except DeviceLost:
+            raise
         except EftraindError as error:
             facts = {"code": error.code, "message": error.message, "remedy": error.remedy}
             return link.Reply(number, False, error=facts)

@@ -11,12 +11,14 @@ from typing import Any, Protocol
 
 from eftraind import link
 from eftraind.clock import Clock
+from eftraind.errors import DeviceLost, DeviceTimeout
 from eftraind.metrics import Metrics
 from eftraind.service.sockets import Buffer, Sent
 
 PROBE_S = 0.1  # how soon the end of an engine process is noticed
 ASK_S = 1.0
 FETCH_LIMIT_BYTES = 4 << 20
+LOST_CODES = (DeviceLost.code, DeviceTimeout.code)
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +88,10 @@ class EngineSession:
             seq = min(message.seq, self._source.durable_seq)
             self.consumed_seq = max(self.consumed_seq, seq)
             self._source.release(seq)
+        elif isinstance(message, link.Lost):
+            code = message.code if message.code in LOST_CODES else DeviceLost.code
+            self._metrics.counter("engine_device_lost_total").inc(1, code)
+            self._down(f"its device is lost: {message.message}")
         else:
             return False
         return True

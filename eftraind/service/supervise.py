@@ -21,6 +21,9 @@ from eftraind.service.heart import READY
 
 EXIT_CONFIG = 78  # sysexits EX_CONFIG: restarting cannot help
 EXIT_LOCKED = 75  # sysexits EX_TEMPFAIL: another daemon owns the directory
+EXIT_DEVICE = 74  # sysexits EX_IOERR: the device is lost
+LONGEST_DELAY_S = 60.0
+"""Between two attempts to open a device that keeps being lost."""
 START_DEADLINE_S = 600.0  # writing a large journal to a slow card for the first time
 STOP_DEADLINE_S = 15.0
 ABORT_S = 2.0
@@ -40,6 +43,8 @@ class _Child:
     ready: bool = False
     was_ready: bool = False
     start_at_s: float = 0.0
+    lost_device: bool = False
+    """once; then a device that cannot be opened is no fault of the configuration"""
     ends_s: list[float] = field(default_factory=list)
     """when it ended of itself, within `restart_interval_s`"""
 
@@ -135,9 +140,13 @@ class Supervisor:
             return 0
         self._close_pipe(child)
         child.process, child.ready = None, False
-        if status == EXIT_CONFIG or (status == EXIT_LOCKED and not child.was_ready):
+        child.lost_device = child.lost_device or status == EXIT_DEVICE
+        hopeless = status == EXIT_CONFIG and not child.lost_device
+        if hopeless or (status == EXIT_LOCKED and not child.was_ready):
             return status
         reason = f"signal {-status}" if status < 0 else f"status {status}"
+        if status == EXIT_DEVICE:
+            reason += ", its device is lost,"
         log.warning("%s ended with %s and will be restarted", child.name, reason)
         self._notifier.status(f"restarting {child.name}")
         self._plan_restart(child)
@@ -145,9 +154,12 @@ class Supervisor:
 
     def _plan_restart(self, child: _Child) -> None:
         now_s = self._clock.monotonic_s()
-        child.start_at_s = now_s + self._config.restart_delay_s
         oldest_s = now_s - self._config.restart_interval_s
         child.ends_s = [end_s for end_s in child.ends_s if end_s > oldest_s] + [now_s]
+        delay_s = self._config.restart_delay_s
+        if child.lost_device:  # a board wants time between resets: doubled with each end
+            delay_s = max(delay_s, min(LONGEST_DELAY_S, delay_s * 2 ** (len(child.ends_s) - 1)))
+        child.start_at_s = now_s + delay_s
         if len(child.ends_s) >= self._config.restart_burst and child.name in self._fallbacks:
             child.command = list(self._fallbacks.pop(child.name))
             log.error("%s failed %d times: degraded from now on", child.name, len(child.ends_s))

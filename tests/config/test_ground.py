@@ -125,6 +125,7 @@ MESSAGES: list[link.Message] = [
     link.Prediction(4, 3, "ab", 1, b"\0" * 40),
     link.InferError(4, "device", "broke", "mend"),
     link.Event("swapped", {"version": 4}),
+    link.Lost("device_lost", "broke"),
     link.MetricsSnapshot([["a", "gauge", "h", [["", {}, 1.0]]]]),
     link.Reply(2, False, error={"code": "x"}),
     link.Heartbeat(),
