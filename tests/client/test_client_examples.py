@@ -47,6 +47,13 @@ def test_watch_events(daemon):
     assert printed.count("swapped: {'version': 3") == 2
 
 
+def test_sensor(daemon):
+    """tests/sdk runs it beside the one in C++, and compares what they send."""
+    printed = run("sensor.py", daemon.endpoint, "3")
+    assert "52 operations durable" in printed
+    assert len(daemon.samples("example-sensor")) == 47
+
+
 def test_no_example_is_forgotten():
     tested = Path(__file__).read_text()
     assert all(path.name in tested for path in EXAMPLES.glob("*.py"))

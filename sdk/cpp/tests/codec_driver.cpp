@@ -97,7 +97,7 @@ Stream stream_of(driver::Line& line) {
     return stream;
 }
 
-/// put OP FIRST FOLLOWS ATTEMPT DTYPE H W C SAMPLES TARGETS... LABELS..., with count before each list
+/// put OP FIRST FOLLOWS ATTEMPT DTYPE H W C SAMPLES COUNT TARGETS... LABELS...
 std::string put(driver::Line& line) {
     const auto op = static_cast<wire::Op>(line.number<unsigned>());
     const auto first_seq = line.number<Seq>();

@@ -204,8 +204,9 @@ class Client {
         const auto finished = std::make_shared<std::promise<std::optional<Fault>>>();
         carrier_->ask(
             [&](Session& session, double deadline) {
-                start(session, deadline,
-                      [finished](const std::optional<Fault>& fault) { finished->set_value(fault); });
+                start(session, deadline, [finished](const std::optional<Fault>& fault) {
+                    finished->set_value(fault);
+                });
             },
             timeout);
         const std::optional<Fault> fault = finished->get_future().get();

@@ -1,8 +1,8 @@
 /// One batch of operations: its sequence numbers and its body bytes, which never change.
 ///
 /// A batch is the unit of sending, refusing and resending, because the daemon journals it as one
-/// record. An Offer is checked but not yet taken; OpenBatch is where single operations wait a moment
-/// for company.
+/// record. An Offer is checked but not yet taken; OpenBatch is where single operations wait a
+/// moment for company.
 #pragma once
 
 #include <utility>

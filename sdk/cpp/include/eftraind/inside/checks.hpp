@@ -1,7 +1,7 @@
 /// What users hand over, turned into offers or refused on the spot.
 ///
-/// One bad sample would make the daemon refuse the whole batch it travels in, so the daemon's checks
-/// of content are made here first, in the caller's thread, before any lock is held.
+/// One bad sample would make the daemon refuse the whole batch it travels in, so the daemon's
+/// checks of content are made here first, in the caller's thread, before any lock is held.
 #pragma once
 
 #include <algorithm>

@@ -1,8 +1,8 @@
 /// Everything a client knows and decides, without sockets, threads or a clock of its own.
 ///
 /// A carrier feeds it what arrives (`receive`), what time it is (`tick`) and what the network does
-/// (`opened`, `broken`), and sends what `next_message` gives. Users' calls land here too; those that
-/// wait take a `done` that is called exactly once. Not thread-safe: the carrier locks.
+/// (`opened`, `broken`), and sends what `next_message` gives. Users' calls land here too; those
+/// that wait take a `done` that is called exactly once. Not thread-safe: the carrier locks.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-/// Bytes of the daemon back into messages. Whatever comes in, nothing but WireError comes out; every
-/// size is checked before anything is allocated for it.
+/// Bytes of the daemon back into messages. Whatever comes in, nothing but WireError comes out;
+/// every size is checked before anything is allocated for it.
 #pragma once
 
 #include <cstring>

@@ -14,8 +14,9 @@ namespace eftraind::wire {
 /// Write `value` at `at`, little endian, as wide as its type.
 template <typename Unsigned>
 void store(Header& header, std::size_t at, Unsigned value) {
+    const std::uint64_t bits = value;
     for (std::size_t byte = 0; byte < sizeof(Unsigned); ++byte) {
-        header[at + byte] = static_cast<std::uint8_t>(static_cast<std::uint64_t>(value) >> (8 * byte));
+        header[at + byte] = static_cast<std::uint8_t>(bits >> (8 * byte));
     }
 }
 

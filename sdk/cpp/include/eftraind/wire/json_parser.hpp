@@ -1,4 +1,4 @@
-/// The parser behind Json::parse: one pass, no recursion beyond 64 levels, nothing read past the end.
+/// The parser behind Json::parse: one pass, at most 64 levels deep, nothing read past the end.
 #pragma once
 
 #include <cstddef>
