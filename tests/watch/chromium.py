@@ -19,6 +19,10 @@ def find() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+class Refused(Exception):
+    """The browser would not, or a script failed."""
+
+
 class Chromium:
     """One browser with one page; a context manager. `seen` holds every event it has told."""
 
@@ -85,7 +89,8 @@ class Chromium:
         while True:
             message = self._next(deadline_s)
             if message.get("id") == self._number:
-                assert "error" not in message, (method, message["error"])
+                if "error" in message:
+                    raise Refused(f"{method}: {message['error']}")
                 result: dict[str, Any] = message["result"]
                 return result
             self.seen.append(message)
@@ -109,23 +114,32 @@ class Chromium:
 
     def open(self, url: str) -> None:
         self.call("Page.navigate", url=url)
+        here = f"location.href.startsWith({json.dumps(url)})"
+        self.until(f"{here} && document.readyState === 'complete'")
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression in the page."""
         answer = self.call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        if "exceptionDetails" in answer:
+            raise Refused(f"{script}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
     def until(self, script: str, timeout_s: float = 60.0) -> Any:
-        """The first true value of an expression."""
+        """The first true value of an expression; one that fails is asked again."""
         deadline_s = time.monotonic() + timeout_s
         while True:
-            value = self.run(script)
+            try:
+                value = self.run(script)
+            except Refused as error:  # the page is on its way, or lacks what it will have
+                value = None
+                failed = str(error)
+            else:
+                failed = ""
             if value:
                 return value
-            assert time.monotonic() < deadline_s, f"{script} stayed {value!r}"
+            assert time.monotonic() < deadline_s, f"{script} stayed {value!r} {failed}"
             time.sleep(0.05)
 
     def picture(self, path: Path) -> None:
