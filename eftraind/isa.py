@@ -268,11 +268,16 @@ class Program:
         return np.array([command.encode() for command in self.commands], dtype=np.int32)
 
 
+def _members(kind: type[IntEnum] | type[IntFlag]) -> list[Any]:
+    """Without the empty set of flags, which Python 3.10 counts as a member and 3.11 does not."""
+    return [item for item in kind if item or not issubclass(kind, IntFlag)]
+
+
 def declaration() -> str:
     """Every fact that host and device must share, as canonical text."""
     lines = [f"abi {ABI_VERSION}", f"command_words {COMMAND_WORDS}", f"slot_count {SLOT_COUNT}"]
     for kind in (Op, Flag, Status, Slot, Hyper):
-        lines += [f"{kind.__name__.lower()} {item.name} {int(item)}" for item in kind]
+        lines += [f"{kind.__name__.lower()} {item.name} {int(item)}" for item in _members(kind)]
     lines += [f"word {name} {index}" for index, name in enumerate(word_names())]
     return "\n".join(lines) + "\n"
 
@@ -295,7 +300,7 @@ def c_header() -> str:
     ]
     kinds = ((Op, "OP"), (Flag, "FLAG"), (Status, "STATUS"), (Slot, "SLOT"), (Hyper, "HYPER"))
     for kind, prefix in kinds:
-        out += [f"constexpr int32_t {prefix}_{item.name} = {int(item)};" for item in kind]
+        out += [f"constexpr int32_t {prefix}_{item.name} = {int(item)};" for item in _members(kind)]
     out.append("struct Command {")
     types = {"scalar": "float"}
     out += [f"  {types.get(name, 'int32_t')} {name};" for name in word_names()]

@@ -5,6 +5,8 @@ Every operand lies in a buffer of its own, behind and before guard words that no
 
 import atexit
 import functools
+import importlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -20,6 +22,7 @@ from eftraind.accel.cpu import CpuDevice, available_lanes
 from eftraind.accel.csim import CsimDevice
 from eftraind.accel.host import HostDevice
 from eftraind.accel.reference import ReferenceDevice
+from eftraind.clock import Clock
 from eftraind.isa import Command, Hyper, Operand, Program, Slot
 from eftraind.plan.reshape import pack_map, pack_vector, pack_weights
 from eftraind.plan.tiles import slot_needs
@@ -46,7 +49,10 @@ class Kind:
 
 
 def kinds() -> list[Kind]:
-    """reference at every T; cpu with every instruction set, 1 and 2 threads; csim at every T."""
+    """reference at every T; cpu with every instruction set, 1 and 2 threads; csim at every T. In
+    an environment of pynq's instead the emulated boards (tests/board)."""
+    if os.environ.get("EFTRAIND_CONTRACT") == "board":
+        return board_kinds()
     out = [Kind(f"reference-T{t}", t, lambda t=t: ReferenceDevice(t)) for t in (4, 8, 16)]
     for t in available_lanes():
         for threads in (1, 2):
@@ -56,6 +62,20 @@ def kinds() -> list[Kind]:
         out.append(Kind(f"csim-T{t}", t, lambda t=t: CsimDevice(t, memory_bytes=1 << 26)))
     out.append(Kind("csim-small", kernel.SMALL.lanes, open_small))
     return out
+
+
+def board_kinds() -> list[Kind]:
+    pynq = importlib.import_module("pynq")
+    designs = ("ultrascale",) if pynq.__version__ >= "4" else ("zynq", "ultrascale")
+    return [Kind(f"board-{name}", 16, functools.partial(open_on_board, name)) for name in designs]
+
+
+def open_on_board(design: str) -> HostDevice:
+    from eftraind.accel.emu.opening import open_emulated
+
+    work_dir = Path(tempfile.mkdtemp(prefix="eftraind-test-"))
+    atexit.register(shutil.rmtree, work_dir)
+    return open_emulated(design, work_dir=work_dir, clock=Clock(), cma_bytes=16 << 20)[0]
 
 
 def open_small() -> CsimDevice:
