@@ -65,8 +65,9 @@ class Op(IntEnum):
     COPY       dst = src, `count` words
 
     BP rules: with MASK, dst is multiplied by the derivative of the activation that made x, told
-    from x (aux) itself: RELU6, LEAKY (slope in scalar), else ReLU. With ACCUMULATE the result is
-    added to dst: x has several readers. DROP_BP and LEAKY share no command.
+    from x (aux) itself: RELU6, LEAKY (slope in scalar), else ReLU. Where RELU6 or ReLU is flat the
+    result is 0 whatever the gradient, NaN and Inf included. With ACCUMULATE the result is added to
+    dst: x has several readers. DROP_BP and LEAKY share no command.
     """
 
     LOAD = 1

@@ -95,7 +95,7 @@ class Memory:
         if c.flags & Flag.MASK:
             kind = activation(c.flags)
             kind = "relu" if kind == "none" else kind
-            dx = dx * pointwise.derivative(self.x(c, c.aux), kind, c.scalar)
+            dx = pointwise.undone(dx, self.x(c, c.aux), kind, c.scalar)
         if c.flags & Flag.ACCUMULATE:
             dx = self.x(c, c.dst) + dx
         self.store(c.dst, dx, c.lanes)

@@ -40,6 +40,19 @@ def derivative(y: F32, kind: str, slope: float = 0.0) -> F32:
     return np.ones_like(y)
 
 
+def undone(grad: F32, y: F32, kind: str, slope: float = 0.0) -> F32:
+    """The gradient before the activation whose output is y. Where the derivative is 0 so is the
+    gradient, even one that is NaN or infinite, as in PyTorch. Leaky slopes are multiplied with.
+
+    >>> undone(np.float32([np.nan, 2]), np.float32([0, 1]), "relu").tolist()
+    [0.0, 2.0]
+    """
+    slopes = derivative(y, kind, slope)
+    if kind == "leaky":
+        return grad * slopes
+    return np.where(slopes > 0, grad, np.float32(0))
+
+
 def _mixed(h: U32) -> U32:
     """lowbias32 (Wellons): every input bit reaches every output bit; a bijection of uint32."""
     h = (h ^ (h >> np.uint32(16))) * np.uint32(0x7FEB352D)

@@ -106,7 +106,7 @@ void backward(std::mt19937& random, Shape s, int flags) {
       for (int r = 0; r < s.rows; ++r)
         for (int k = 0; k < s.cols; ++k, ++i) {
           float v = strict::backward(s, tiling(c), dy, w, b, n, r, k);
-          if (flags & FLAG_MASK) v = v * (x[i] > 0 ? 1.0f : flags & FLAG_LEAKY ? c.scalar : 0.0f);
+          if ((flags & FLAG_MASK) && !(x[i] > 0)) v = flags & FLAG_LEAKY ? v * c.scalar : 0.0f;
           dx[i] = flags & FLAG_ACCUMULATE ? before[i] + v : v;
         }
   Machine machine(1 << 16);

@@ -263,9 +263,15 @@ struct Finish {
 // What an element is multiplied by: forward, told from its value; backward, from x, which the activation
 // that is undone made.
 inline float factor_of(const Finish& f, float v, float x, float scale) {
-  if (f.masks && (f.flags & FLAG_RELU6)) return x > 0.0f && x < 6.0f ? scale : 0.0f;
   if (f.flags & FLAG_LEAKY) return (f.masks ? x : v) > 0.0f ? scale : f.slope;
-  return f.masks && !(x > 0.0f) ? 0.0f : scale;
+  return scale;
+}
+
+// Where an activation that is undone was flat: the gradient is 0 there, even one that is NaN or infinite.
+inline bool flat(const Finish& f, float x) {
+  if (!f.masks) return false;
+  if (f.flags & FLAG_RELU6) return !(x > 0.0f && x < 6.0f);
+  return !(f.flags & FLAG_LEAKY) && !(x > 0.0f);
 }
 
 inline float clamped(const Finish& f, float v) {
@@ -332,6 +338,7 @@ store_image:
             const int channel = tile * T + q * BEAT_WORDS + e;
             const float biased = y[pixel][q * BEAT_WORDS + e] + (f.add_bias ? bias[q][e] : 0.0f);
             float v = clamped(f, biased * factor_of(f, biased, mask[k][e], scale));
+            if (flat(f, mask[k][e])) v = 0.0f;
             if (f.adds) v = before[k][e] + v;
             if (channel < f.from || channel >= f.until) v = before[k][e];
             word.v[e] = channel < f.channels ? v : 0.0f;

@@ -234,6 +234,26 @@ def test_nan_passes_through_activations(kind: Kind, flags: Flag) -> None:
     assert np.isnan(found[0]) and not np.isnan(found[1:]).any()
 
 
+@pytest.mark.parametrize("flags", [Flag.NONE, Flag.RELU6, Flag.LEAKY], ids=str)
+@pytest.mark.parametrize("adds", [Flag.NONE, Flag.ACCUMULATE], ids=str)
+def test_a_gradient_that_is_no_number_is_0_where_the_activation_was_flat(
+    kind: Kind, flags: Flag, adds: Flag
+) -> None:
+    t, shape = kind.lanes, (1, 1, 3, 5)
+    x = np.tile(np.float32([-1, 0, 3, 6, 7]), (3, 1))
+    dy = np.repeat(np.float32([[np.nan], [np.inf], [-np.inf]]), 5, axis=1)
+    passes = {Flag.NONE: x > 0, Flag.RELU6: (x > 0) & (x < 6), Flag.LEAKY: x < 9}[flags]
+    wanted = np.where(passes, dy, 0) + np.float32(1 if adds else 0)
+    operands = {
+        "src": pack_map(dy.reshape(shape), t),
+        "aux": pack_map(x.reshape(shape), t),
+        "dst": pack_map(np.ones(shape, np.float32), t),
+    }
+    command = flat(Op.PASS_BP, Flag.MASK | flags | adds, shape, t, scalar=SLOPE)
+    found = judge(kind, Case(command, operands))["dst"].reshape(3, 5, t)[:, :, 0]
+    np.testing.assert_array_equal(found, wanted)
+
+
 @pytest.mark.parametrize("window", [(2, 2), (3, 2)])
 def test_nan_passes_through_max_pooling(kind: Kind, window: tuple[int, int]) -> None:
     t = kind.lanes
