@@ -1,3 +1,4 @@
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,12 @@ for folder in ("client", "system"):  # their worlds, proxies and daemons judge t
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory):
-    """The folder of the SDK's test programs, built with sanitizers and without warnings."""
+    """The folder of the SDK's test programs, built with sanitizers and without warnings.
+
+    Or of those that scripts/arm-sdk has built for another machine.
+    """
+    if built := os.environ.get("EFTRAIND_SDK_PROGRAMS"):
+        return Path(built)
     lacking = sdk_build.missing()
     if lacking:
         pytest.skip(lacking)
