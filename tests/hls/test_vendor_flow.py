@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from eftraind import boards, registers
+from eftraind.accel.board.device import IP
 from eftraind.bitstream.seal import placed_of
 from eftraind.boards.manifest import check_files, load_manifest
 from eftraind.errors import ConfigError
@@ -167,6 +168,7 @@ def test_every_port_of_the_kernel_is_connected_once(built: Flow) -> None:
 def test_clocks_resets_and_buses_of_the_design(built: Flow) -> None:
     calls = built.calls
     cells = {call[-1]: call[4].split(":")[2] for call in calls if call[0] == "create_bd_cell"}
+    assert cells[IP] == "eftrain", "the board device looks for this name"
     buses, wires = wired(calls, "connect_bd_intf_net"), wired(calls, "connect_bd_net")
     clocks = Counter(to for start, to in wires if start in ("ps/FCLK_CLK0", "ps/pl_clk0"))
     assert clocks == {f"{cell}/{pin}": 1 for cell, kind in cells.items() for pin in CLOCKED[kind]}
