@@ -12,6 +12,7 @@ from typing import Any
 
 from eftraind.isa import Command, Flag, Op
 from eftraind.plan.design import RUN, Design
+from eftraind.plan.job import Job
 from eftraind.plan.machine import Channel, Machine
 from eftraind.plan.rounds import Round, Total, Words
 from eftraind.plan.runs import Runs, Turn, first_turn, last_turn, nest, parts, turns
@@ -22,9 +23,9 @@ from eftraind.plan.tiling import Tiling, partial_sums
 Loops = list[Runs[Any]]
 
 
-def cost(c: Command, tiling: Tiling, design: Design, machine: Machine) -> Total:
+def cost(job: Job, tiling: Tiling, design: Design, machine: Machine) -> Total:
     """Cycles, words and what holds the command up."""
-    walk = _walk(c, tiling, design)
+    c, walk = job.command, _walk(job, tiling, design)
     total = Total()
     total.command(machine)
     first, final = walk.ends()
@@ -49,21 +50,22 @@ def cost(c: Command, tiling: Tiling, design: Design, machine: Machine) -> Total:
 
 def iterations(c: Command, tiling: Tiling, design: Design) -> tuple[int, int]:
     """(iterations of the array, passes): what the kernel itself counts and reports."""
-    walk = _walk(c, tiling, design)
+    walk = _walk(Job(c), tiling, design)
     turns = [(times, walk.iterations(turn)) for times, turn, _, _ in walk.passes()]
     return sum(times * one for times, one in turns), sum(times for times, _ in turns)
 
 
-def _walk(c: Command, tiling: Tiling, design: Design) -> "_Map | _Gradient":
-    kind = _Gradient if c.op is Op.CONV_WU else _Map
-    return kind(c, tiling, design)
+def _walk(job: Job, tiling: Tiling, design: Design) -> "_Map | _Gradient":
+    kind = _Gradient if job.command.op is Op.CONV_WU else _Map
+    return kind(job, tiling, design)
 
 
 class _Walk:
     """What both walks share: sizes in words."""
 
-    def __init__(self, c: Command, tiling: Tiling, design: Design) -> None:
-        self.c = c
+    def __init__(self, job: Job, tiling: Tiling, design: Design) -> None:
+        self.job = job
+        self.c = c = job.command
         self.tiling = tiling
         self.design = design
         self.shape = shape = ConvShape.of(c)
@@ -119,8 +121,8 @@ class _Walk:
 class _Map(_Walk):
     """FP and BP. A turn is (image, area, output step, input step) of one group."""
 
-    def __init__(self, c: Command, tiling: Tiling, design: Design) -> None:
-        super().__init__(c, tiling, design)
+    def __init__(self, job: Job, tiling: Tiling, design: Design) -> None:
+        super().__init__(job, tiling, design)
         number = sum(count for _, count in self.out_steps)
         self._groups: Runs[Loops] = []
         whole = self.out_steps[0][0]
@@ -191,12 +193,14 @@ class _Map(_Walk):
         return int(image.value * area.value.rows.outs * m * -(-area.value.cols.outs // RUN))
 
     def stores(self, turn: Any) -> Words:
-        """After the last input step; with MASK or ACCUMULATE, joined with what is read beside."""
+        """After the last input step; with MASK or ACCUMULATE, joined with what is read beside. Sums
+        for a BN_SUM take the normalisation's input."""
         image, area, m, n = turn
         if not n.last:
             return ()
         out = self.out_words(image.value, area.value, m)
         reads = sum(bool(self.c.flags & flag) for flag in (Flag.MASK, Flag.ACCUMULATE))
+        reads += self.job.gathers
         if reads and self.shape.backwards:
             return ((Channel.JOINED, reads * out), (Channel.OUT, out))
         return ((Channel.OUT, out),)
@@ -227,8 +231,8 @@ class _Map(_Walk):
 class _Gradient(_Walk):
     """WU. A turn is (output step, input step, image, area)."""
 
-    def __init__(self, c: Command, tiling: Tiling, design: Design) -> None:
-        super().__init__(c, tiling, design)
+    def __init__(self, job: Job, tiling: Tiling, design: Design) -> None:
+        super().__init__(job, tiling, design)
         self._loops: Loops = [self.out_steps, turns(self.in_steps), self.images, self.areas]
 
     def ends(self) -> tuple[Any, Any]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from eftraind.errors import ConfigError
 from eftraind.isa import NOWHERE, Command, Op, Program
-from eftraind.plan import conv_cost, map_cost
+from eftraind.plan import conv_cost, fuse, map_cost
 from eftraind.plan.design import Design
+from eftraind.plan.job import Job
 from eftraind.plan.machine import Machine
 from eftraind.plan.outcome import LayerCost, Phase, Tile
 from eftraind.plan.rounds import Total
@@ -45,20 +46,24 @@ class Coster:
     def __init__(self, design: Design, machine: Machine) -> None:
         self._design = design
         self._machine = machine
-        self._known: dict[Command, CommandCost] = {}
+        self._known: dict[Job, CommandCost] = {}
 
     def command(self, c: Command) -> CommandCost:
+        """Of a command alone. Raises as `job`."""
+        return self.job(Job(c))
+
+    def job(self, job: Job) -> CommandCost:
         """Raises ConfigError (does not fit the buffers), ProgramError (no formula)."""
-        key = _shape_of(c)
+        key = replace(job, command=_shape_of(job.command))
         if key not in self._known:
-            self._known[key] = self._cost(c)
+            self._known[key] = self._cost(job)
         return self._known[key]
 
-    def _cost(self, c: Command) -> CommandCost:
-        if c.op not in CONVOLUTIONS:
-            return _outcome(map_cost.cost(c, self._design, self._machine), None, None)
-        tiling = tiling_of(c, self._design)
-        total = conv_cost.cost(c, tiling, self._design, self._machine)
+    def _cost(self, job: Job) -> CommandCost:
+        if job.command.op not in CONVOLUTIONS:
+            return _outcome(map_cost.cost(job, self._design, self._machine), None, None)
+        tiling = tiling_of(job.command, self._design)
+        total = conv_cost.cost(job, tiling, self._design, self._machine)
         return _outcome(total, tiling, tiling.tile(self._design))
 
     def program(self, program: Program, kinds: tuple[str, ...]) -> tuple[LayerCost, ...]:
@@ -67,22 +72,22 @@ class Coster:
         Commands of one layer and phase (parts of a batch, statistics and normalisation) add up.
         """
         merged: dict[tuple[str, Phase], LayerCost] = {}
-        for c in program.commands:
-            layer, kind = _label(c, program, kinds)
-            phase = _PHASES[c.op]
-            one = self._layer_cost(c, layer, kind, phase)
+        for job in fuse.jobs(program, self._design.traits):
+            layer, kind = _label(job.command, program, kinds)
+            phase = _PHASES[job.command.op]
+            one = self._layer_cost(job, layer, kind, phase)
             known = merged.get((layer, phase))
             merged[layer, phase] = one if known is None else _sum(known, one)
         return tuple(merged.values())
 
-    def _layer_cost(self, c: Command, layer: str, kind: str, phase: Phase) -> LayerCost:
+    def _layer_cost(self, job: Job, layer: str, kind: str, phase: Phase) -> LayerCost:
         try:
-            one = self.command(c)
+            one = self.job(job)
         except ConfigError as error:
             raise ConfigError(f"layer {layer}: {error.message}", remedy=error.remedy) from error
         return LayerCost(
-            layer, kind, phase, one.cycles, 2 * macs(c), one.read_bytes, one.written_bytes,
-            one.bound_by, one.tile,
+            layer, kind, phase, one.cycles, 2 * macs(job.command), one.read_bytes,
+            one.written_bytes, one.bound_by, one.tile,
         )  # fmt: skip
 
 

@@ -21,6 +21,11 @@ SCALAR_LUT = 3_300
 """One exponential, logarithm, division and square root, for loss and batch normalisation."""
 SEQUENCER_LUT = 2_500
 """Command fetch, checks, tile loops, registers."""
+GATHER_LUT = 150
+"""For each word of the port for results: what leads a word that is stored through the vector unit,
+whose adders and multiplier are idle then."""
+GATHER_BRAM36 = 8
+"""Two sums, in eight parts so that an adder meets none too soon, of each of up to 512 channels."""
 MASTER_LUT = 500
 MASTER_LUT_PER_WORD = 150
 """An AXI4 master with its share of the interconnect, plus that for each word of its width."""
@@ -50,9 +55,12 @@ class Traits:
     """UPDATE goes through its words once; else twice, first to find what is not finite, and load,
     step and store follow each other."""
 
+    gathers: bool = True
+    """Sums that a batch normalisation needs are taken while another command stores the map."""
+
 
 SPECIFIED = Traits()
-AS_WRITTEN = Traits(streams=False, beside=False, updates=False)
+AS_WRITTEN = Traits(streams=False, beside=False, updates=False, gathers=False)
 """As the sources in hls are so far."""
 RUN = 64
 
@@ -163,9 +171,11 @@ def resources(design: Design) -> Resources:
     lut += muls * side_fmul.lut + adds * side_fadd.lut
     lut += SCALAR_LUT + SEQUENCER_LUT + 5 * MASTER_LUT + MASTER_LUT_PER_WORD * words
     fifos = math.ceil(words / 2)
+    gathers = design.traits.gathers
+    lut += GATHER_LUT * design.result_words * gathers
     return Resources(
         dsp=dsp + muls * side_fmul.dsp + SCALAR_DSP,
-        bram36=buffer_bram36(design) + fifos,
+        bram36=buffer_bram36(design) + fifos + GATHER_BRAM36 * gathers,
         uram=0,
         lut=lut,
     )

@@ -7,11 +7,12 @@ here; how many words it has is `plan.tiles`' business. An operation without an e
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eftraind.errors import ProgramError
 from eftraind.isa import Command, Flag, Op
 from eftraind.plan.design import Design
+from eftraind.plan.job import Job
 from eftraind.plan.machine import Channel, Machine
 from eftraind.plan.rounds import Round, Total
 from eftraind.plan.tiles import bias_words, extents
@@ -21,6 +22,9 @@ SOFTMAX_CLASS_CYCLES = 80
 pipelined. An estimate from the operators' latencies."""
 SOFTMAX_CYCLES = 80
 """Logarithm and the ends of four loops, for each image."""
+
+FINISH_CYCLES = 60
+"""Square root, division and what goes with them, of one channel of a batch normalisation."""
 
 TWO_MAPS = (Op.POOL_BP, Op.BN_SUM, Op.BN_BP, Op.ADD_FP)
 """Commands that read two maps."""
@@ -38,16 +42,30 @@ class Traffic:
     work: int
 
 
-def traffic(c: Command, design: Design) -> Traffic:
+def traffic(job: Job, design: Design) -> Traffic:
     """Raises ProgramError for an operation without a formula: it never counts as zero."""
+    c = job.command
     formula = _FORMULAS.get(c.op)
     if formula is None:
         raise ProgramError(f"no cost formula for {c.op!r}", remedy="extend plan.map_cost")
-    moved = formula(c, design, extents(c, design.t))
+    moved = _summed(formula(c, design, extents(c, design.t)), job, design)
     loads = dict(moved.loads)
     if c.op in TWO_MAPS and not design.traits.beside:
         loads[Channel.IN] += loads.pop(Channel.WEIGHTS)
     return Traffic(_named(loads), _named(moved.stores), moved.work)
+
+
+def _summed(moved: Traffic, job: Job, design: Design) -> Traffic:
+    """With sums for batch normalisation taken beside, or found ready: then only vectors move, and
+    a square root and a division of each channel follow one another."""
+    c, e = job.command, extents(job.command, design.t)
+    if job.gathers:
+        joined = moved.stores.get(Channel.JOINED, 0) + e["dst"]
+        return replace(moved, stores=moved.stores | {Channel.JOINED: joined})
+    if job.gathered:
+        vectors = moved.loads[Channel.IN] - (2 if c.op is Op.BN_STAT else 1) * e["src"]
+        return Traffic({Channel.IN: vectors}, moved.stores, FINISH_CYCLES * c.n)
+    return moved
 
 
 def _named(words: Words) -> Words:
@@ -65,9 +83,9 @@ def blocks(moved: Traffic, design: Design) -> int:
     return max(need)
 
 
-def cost(c: Command, design: Design, machine: Machine) -> Total:
+def cost(job: Job, design: Design, machine: Machine) -> Total:
     """Cycles, words and what holds the command up."""
-    moved = traffic(c, design)
+    c, moved = job.command, traffic(job, design)
     number = blocks(moved, design)
     load = tuple((channel, math.ceil(words / number)) for channel, words in moved.loads.items())
     store = tuple((channel, math.ceil(words / number)) for channel, words in moved.stores.items())

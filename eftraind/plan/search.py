@@ -92,7 +92,9 @@ class _Search:
         budget: Budget,
         limits: Limits = PLANNED,
     ) -> None:
-        self._limits = limits
+        norms = any(layer.kind == "batchnorm" for layer in graph.layers)
+        gathers = limits.traits.gathers and norms
+        self._limits = replace(limits, traits=replace(limits.traits, gathers=gathers))
         self._graph = graph
         self._board = board
         self._batch = 1 if objective == "latency" else batch

@@ -16,6 +16,7 @@ from eftraind.plan import map_cost
 from eftraind.plan.board import Board
 from eftraind.plan.bursts import Dram, Events, Port
 from eftraind.plan.design import Design
+from eftraind.plan.job import Job
 from eftraind.plan.machine import (
     COMMAND_WORDS,
     DECODE_CYCLES,
@@ -92,21 +93,21 @@ class Kernel:
                     self._ports[channel].burst(min(longest, piece - first))
 
 
-def simulate(c: Command, tiling: Tiling | None, design: Design, board: Board) -> tuple[float, int]:
+def simulate(job: Job, tiling: Tiling | None, design: Design, board: Board) -> tuple[float, int]:
     """Cycles of a command and the words it moved; `tiling` for convolutions only."""
     kernel = Kernel(design, board)
     if tiling is None:
-        passes = _stream_passes(c, design)
-    elif c.op is Op.CONV_WU:
-        passes = _gradient_passes(c, tiling, design)
+        passes = _stream_passes(job, design)
+    elif job.command.op is Op.CONV_WU:
+        passes = _gradient_passes(job.command, tiling, design)
     else:
-        passes = _map_passes(c, tiling, design)
+        passes = _map_passes(job, tiling, design)
     cycles = kernel.run(passes)
     return cycles, kernel.words_moved - COMMAND_WORDS - STATUS_WORDS
 
 
-def _stream_passes(c: Command, design: Design) -> Iterator[Pass]:
-    moved = map_cost.traffic(c, design)
+def _stream_passes(job: Job, design: Design) -> Iterator[Pass]:
+    moved = map_cost.traffic(job, design)
     number = map_cost.blocks(moved, design)
     for index in range(number):
         one = Pass(cycles=_share(moved.work, index, number) + design.pipeline_cycles)
@@ -166,10 +167,13 @@ class _Box(NamedTuple):
     width: int
 
 
-def _map_passes(c: Command, tiling: Tiling, design: Design) -> Iterator[Pass]:
+def _map_passes(job: Job, tiling: Tiling, design: Design) -> Iterator[Pass]:
     """FP and BP, written out."""
+    c = job.command
     loop = _Nest.of(c, tiling, design)
     reads = sum(bool(c.flags & flag) for flag in (Flag.MASK, Flag.ACCUMULATE))
+    if job.gathers:
+        reads += 1
     for group in range(0, len(loop.m), tiling.group):
         visit = 0
         for images in loop.images:

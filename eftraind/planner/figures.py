@@ -10,9 +10,9 @@ from functools import lru_cache
 
 from eftraind import boards, networks
 from eftraind.isa import Op
-from eftraind.plan import energy, search, step
+from eftraind.plan import energy, fuse, search, step
 from eftraind.plan.cost import Coster
-from eftraind.plan.design import SPECIFIED, Design, Traits
+from eftraind.plan.design import Design, Traits
 from eftraind.plan.ef_train import model
 from eftraind.plan.machine import Machine
 from eftraind.plan.outcome import Schedule
@@ -46,6 +46,12 @@ class Step:
 def found(network: str, board: str, batch: int) -> Found:
     """Our design and schedule; the page asks for some more than once."""
     return search.plan(networks.load(network), boards.load(board), batch)
+
+
+def watts_spread(outcome: Schedule) -> float:
+    """GFLOPS/W that the assumption about LUTs alone may add or take."""
+    drawn = energy.of_schedule(outcome, boards.load(outcome.board).family, 1)
+    return outcome.gflops / (drawn.watts - drawn.power.spread_watts) - outcome.gflops / drawn.watts
 
 
 def per_watt(outcome: Schedule) -> float:
@@ -117,7 +123,7 @@ def ablation(network: str, board_name: str, batch: int) -> Iterator[Step]:
     narrow = replace(ours, feature_words=port, weight_words=port, result_words=port, traits=alone)
     overlapping = replace(narrow, traits=replace(alone, overlaps=True))
     folding = replace(narrow, traits=replace(alone, overlaps=True, folds=True))
-    sharing = replace(narrow, traits=SPECIFIED)
+    sharing = replace(narrow, traits=ours.traits)
     for change, design in (
         (f"T = {ours.t}, array {shape(ours)}; addresses made in the fabric, no host between tiles",
          narrow),
@@ -154,7 +160,7 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
 
 
 def _with(design: Design, **traits: bool) -> Design:
-    return replace(design, traits=replace(SPECIFIED, **traits))
+    return replace(design, traits=replace(design.traits, **traits))
 
 
 @dataclass(frozen=True)
@@ -200,9 +206,26 @@ def by_operation(network: str, board_name: str, batch: int) -> dict[Op, float]:
     design = found(network, board_name, batch).design
     coster = Coster(design, Machine.of(design, board))
     cycles: dict[Op, float] = {}
-    for c in step.training_program(graph, board, batch, design.t).commands:
-        cycles[c.op] = cycles.get(c.op, 0.0) + coster.command(c).cycles / batch
+    program = step.training_program(graph, board, batch, design.t)
+    for job in fuse.jobs(program, design.traits):
+        op = job.command.op
+        cycles[op] = cycles.get(op, 0.0) + coster.job(job).cycles / batch
     return cycles
+
+
+def norm_costs() -> Iterator[tuple[str, float]]:
+    """How far VGG-16 with batch normalisation is below VGG-16, as shares of its rate."""
+    norm, plain = networks.load("vgg16bn"), networks.load("vgg16")
+    board = boards.load("zcu102")
+    ours = found("vgg16bn", "zcu102", 8).design
+    rate = step.schedule(plain, board, 8, found("vgg16", "zcu102", 8).design).gflops
+
+    def below(traits: Traits) -> float:
+        return 1 - step.schedule(norm, board, 8, replace(ours, traits=traits)).gflops / rate
+
+    apart = replace(ours.traits, gathers=False)
+    yield ("statistics and sums in passes of their own, as in hls", below(apart))
+    yield ("as specified: sums taken while the map is stored", below(ours.traits))
 
 
 def dram_cycles(network: str, board_name: str, batch: int) -> float:

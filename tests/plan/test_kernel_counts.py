@@ -10,6 +10,7 @@ from eftraind.isa import Op, Program, Slot
 from eftraind.plan import conv_cost, lower, map_cost
 from eftraind.plan.cost import CONVOLUTIONS
 from eftraind.plan.design import Design
+from eftraind.plan.job import Job
 from eftraind.plan.tiling import tiling_of
 
 csim = pytest.importorskip("eftraind.accel.csim", reason="this tree has no csim device")
@@ -51,4 +52,4 @@ def test_iterations_are_the_kernel_s(network: str, t: int, batch: int) -> None:
             modelled = conv_cost.iterations(c, tiling_of(c, design), design)
             assert modelled == (entry[steps], entry[passes]), c
         elif c.op not in OTHERWISE:
-            assert map_cost.traffic(c, design).work == entry[steps], c
+            assert map_cost.traffic(Job(c), design).work == entry[steps], c

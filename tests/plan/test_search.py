@@ -11,6 +11,7 @@ from eftraind.isa import Command, Op
 from eftraind.plan import build, map_cost, search, step
 from eftraind.plan.board import Budget
 from eftraind.plan.design import Design, resources
+from eftraind.plan.job import Job
 from eftraind.plan.outcome import Phase
 from eftraind.plan.tiling import tiling_of
 from eftraind.planner import figures_page
@@ -104,7 +105,7 @@ def test_an_operation_without_a_formula_is_an_error(monkeypatch: pytest.MonkeyPa
     assert set(map_cost._FORMULAS) == set(Op) - {Op.CONV_FP, Op.CONV_BP, Op.CONV_WU}
     monkeypatch.delitem(map_cost._FORMULAS, Op.COPY)
     with pytest.raises(ProgramError, match="no cost formula"):
-        map_cost.traffic(Command(Op.COPY, count=1), DESIGN)
+        map_cost.traffic(Job(Command(Op.COPY, count=1)), DESIGN)
 
 
 def test_resources_grow_with_the_array_and_the_paper_s_five_dsp_a_mac_are_an_upper_bound() -> None:

@@ -1,0 +1,63 @@
+"""Which commands take the sums of a batch normalisation while they store its map."""
+
+from dataclasses import replace
+
+import pytest
+
+from eftraind import boards, networks
+from eftraind.isa import Flag, Op
+from eftraind.plan import fuse, lower, search, step
+from eftraind.plan.design import AS_WRITTEN, SPECIFIED, resources
+from eftraind.plan.lower import Plan
+from eftraind.plan.tiles import extents
+
+WRITERS = {Op.BN_STAT: {Op.CONV_FP}, Op.BN_SUM: {Op.CONV_BP, Op.POOL_BP}}
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 4])
+@pytest.mark.parametrize("network", ["vgg16bn", "resnet20"])
+def test_every_word_of_a_gathered_map_passed_through_a_command_that_gathers(network, chunk):
+    program = lower.training(networks.load(network), 16, Plan(4, chunk))
+    found = fuse.jobs(program, SPECIFIED)
+    assert [job.command for job in found] == list(program.commands)
+    gathering: list[tuple[int, int]] = []
+    for job in found:
+        c = job.command
+        if job.gathers:
+            gathering.append((c.dst.offset, extents(c, 16)["dst"]))
+            assert not c.flags & Flag.ACCUMULATE
+        elif c.op in WRITERS:
+            read = c.src if c.op is Op.BN_STAT else c.aux
+            words = extents(c, 16)["src"]
+            if job.gathered:
+                covered = sum(n for offset, n in gathering if 0 <= offset - read.offset < words)
+                assert covered == words == sum(n for _, n in gathering)
+            gathering = []
+    gathered = {op: [j.gathered for j in found if j.command.op is op] for op in WRITERS}
+    assert all(gathered[Op.BN_STAT])
+    # Behind an addition dy has two writers, or comes from a command that cannot gather.
+    assert all(gathered[Op.BN_SUM]) == (network == "vgg16bn") and any(gathered[Op.BN_SUM])
+
+
+def test_frozen_statistics_and_the_kernel_as_written_gather_nothing():
+    graph = networks.load("resnet20")
+    frozen = lower.training(graph, 16, Plan(4, 4, frozen_norms=True))
+    jobs = fuse.jobs(frozen, SPECIFIED)
+    assert not any(job.gathered for job in jobs if job.command.op is Op.BN_STAT)
+    written = fuse.jobs(lower.training(graph, 16, Plan(4, 4)), AS_WRITTEN)
+    assert not any(job.gathers or job.gathered for job in written)
+
+
+def test_gathering_pays_and_takes_what_it_takes():
+    norm, plain = networks.load("vgg16bn"), networks.load("vgg16")
+    board = boards.load("zcu102")
+    ours = search.plan(norm, board, 8)
+    assert ours.design.traits.gathers
+    apart = replace(ours.design, traits=replace(ours.design.traits, gathers=False))
+    rate = search.plan(plain, board, 8).schedule.gflops
+    assert 0.95 * rate <= ours.schedule.gflops < rate
+    assert step.schedule(norm, board, 8, apart).gflops < 0.92 * rate
+    more, less = resources(ours.design), resources(apart)
+    assert more.bram36 > less.bram36 and (more.lut or 0) > (less.lut or 0)
+    assert more.dsp == less.dsp
+    assert not search.plan(plain, board, 8).design.traits.gathers
