@@ -101,9 +101,12 @@ def overlay(given: argparse.Namespace) -> str:
 
 
 def check(given: argparse.Namespace) -> str:
-    """Read the file and the network it names."""
+    """Read the file, and the network and the board it names."""
+    boards: Any = import_module("eftraind.boards")
     networks: Any = import_module("eftraind.networks")
     config = configuration.load(given.config)
+    if config.power.board is not None:
+        boards.load(config.power.board)
     graph = networks.load(config.model.network)
     return f"{given.config}: good; network {graph.name}, {len(graph.layers)} layers"
 

@@ -92,6 +92,12 @@ def test_a_configuration_that_is_not_there(box: Path) -> None:
         assert "none.yaml" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["front", "check-config"])
+def test_a_board_that_does_not_exist(box: Path, command: str) -> None:
+    power = {"board": "pynq-z3"}
+    assert refused(box, command, "pynq-z3", "did you mean pynq-z2?", power=power) == CONFIG
+
+
 def test_reloading_without_a_daemon(box: Path) -> None:
     path = write_config(box)
     done = subprocess.run(
