@@ -59,7 +59,9 @@ def state(feed: Feed) -> Piece:
     """The one word that matters, or why there is none."""
     if feed.lost:
         return Piece(f"no answer: {feed.lost}", "bad")
-    wrong = [name for name, holds in feed.now.get("conditions", {}).items() if not holds]
+    if "conditions" not in feed.now:
+        return Piece("starting", "soft")
+    wrong = [name for name, holds in feed.now["conditions"].items() if not holds]
     if wrong:
         return Piece(", ".join(f"not {name.replace('_', ' ')}" for name in wrong), "bad")
     if feed.latest("paused"):

@@ -4,6 +4,7 @@ import doctest
 import hashlib
 import http.client
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -254,6 +255,12 @@ def test_the_vendored_library_is_what_was_fetched() -> None:
     assert "MIT" in note and "Leon Sorokin" in note
     for name in ("uPlot.iife.min.js", "uPlot.min.css"):
         assert f"{hashlib.sha256((PAGE / name).read_bytes()).hexdigest()}  {name}" in note
+
+
+def test_the_page_reads_columns_that_exist() -> None:
+    page, script = (PAGE / "index.html").read_text(), (PAGE / "page.js").read_text()
+    read = set(re.findall(r'data-read="(\w+)"', page)) | set(re.findall(r'value\("(\w+)"', script))
+    assert read and read <= set(module.COLUMNS)
 
 
 def test_the_page_sets_text_and_never_markup() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from watchrig import until
 
 from eftraind.top import view
 from eftraind.top.feed import EVENTS, ROWS, Feed
@@ -61,7 +62,7 @@ def test_the_screen_says_what_is_known_and_what_is_not() -> None:
     assert "not engine up" in shown(feed)
     feed.lost = "it is gone"
     assert "no answer: it is gone" in shown(feed)
-    assert "no sensors" in shown(Feed())
+    assert "no sensors" in shown(Feed()) and "starting" in shown(Feed())
 
 
 @given(width=st.integers(0, 200), height=st.integers(0, 60))
@@ -181,6 +182,7 @@ def test_a_dumb_terminal_gets_lines(screen: Callable[..., Screen]) -> None:
 
 
 def test_once_prints_one_screen(learning: Any) -> None:
+    until(lambda: learning.ask("live")["rows"], 60.0, "the first row")
     command = [sys.executable, "-m", "eftraind", "top", "--config", str(learning.path), "--once"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr

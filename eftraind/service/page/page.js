@@ -40,7 +40,7 @@ function column(name) {
 
 function clock(uptime_s) {
   const last = state.rows.length ? state.rows[state.rows.length - 1][0] : uptime_s;
-  return new Date(state.at - 1000 * (last - uptime_s)).toLocaleTimeString([], { hour12: false });
+  return new Date(state.at - 1000 * (last - uptime_s)).toLocaleTimeString([], { hourCycle: "h23" });
 }
 
 // charts
@@ -169,7 +169,8 @@ function lasted(seconds) {
 }
 
 function words(now) {
-  const conditions = now.conditions || {};
+  const conditions = now.conditions;
+  if (!conditions) return; // its first second
   const wrong = [];
   if (conditions.engine_up === false) wrong.push("no engine");
   if (conditions.journal_writable === false) wrong.push("journal takes no samples");
@@ -239,7 +240,7 @@ async function turn() {
   document.body.classList.toggle("stale", lost);
   $("banner").hidden = !lost;
   if (lost) {
-    setText($("banner"), state.at ? `No answer from the daemon since ${new Date(state.at).toLocaleTimeString([], { hour12: false })}; trying again.` : "No answer from the daemon; trying again.");
+    setText($("banner"), state.at ? `No answer from the daemon since ${new Date(state.at).toLocaleTimeString([], { hourCycle: "h23" })}; trying again.` : "No answer from the daemon; trying again.");
     setText($("state"), "no answer");
     $("state").className = "pill bad";
   }
