@@ -7,7 +7,7 @@ import pytest
 from client_helpers import images, until
 from cppclient import CppClient
 
-from eftraind.client import FakeDaemon
+from eftraind.client import Client, FakeDaemon
 from eftraind.errors import Backpressure, ClientError, Closed, Disconnected, Refused
 
 LABELS = np.arange(16) % 10
@@ -244,6 +244,34 @@ def test_a_newer_client_supersedes(programs, daemon, client):
             client.push(images(1)[0], 1)
         assert caught.value.code == "superseded"
         assert newer.push(images(1)[0], 2) == 2
+
+
+def script(client):
+    """Operations of every kind; each flush ends a message: no clock decides what it holds."""
+    sids = client.push_batch(images(7), [0, 1, 2, -1, -1, 5, 6])
+    client.flush()
+    for image in images(3, seed=1):
+        client.push(image, 4)
+        client.flush("received")
+    client.label([sids[3], sids[4]], [3, 4])
+    client.label(sids[5], 9)
+    client.flush()
+    client.withdraw([sids[0], sids[1]])
+    client.withdraw(sids[2])
+    client.push_batch(images(40), np.arange(40) % 10)  # more than one message
+    client.flush()
+
+
+def test_the_same_script_gives_the_same_frames(programs):
+    """Every PUT of the Python and of the C++ client, byte for byte, over real sockets."""
+    puts = []
+    for make in (Client, lambda endpoint, producer: CppClient(programs, endpoint, producer)):
+        with FakeDaemon(max_message_bytes=64 + 68 * 16) as daemon:
+            with make(daemon.endpoint, producer="cam") as client:
+                script(client)
+            puts.append([(put.header, bytes(put.body)) for _, put in daemon.state._log])
+    assert len(puts[0]) == 1 + 3 + 2 + 2 + 3
+    assert puts[0] == puts[1]
 
 
 def test_many_threads_share_a_client(programs, daemon):
