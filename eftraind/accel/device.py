@@ -35,6 +35,8 @@ class Capabilities:
     """What our kernel was built with; None: another device."""
     clocked: bool = False
     """The build's clock is real: predictions in its cycles need no measurement."""
+    memory_bytes: int = 0
+    """All buffers together may take so much; 0: no limit but the machine's."""
 
 
 class Device(Protocol):

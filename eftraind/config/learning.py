@@ -21,8 +21,28 @@ class ModelConfig:
 class DeviceConfig:
     kind: str = option(
         "cpu",
-        "cpu: native SIMD code; reference: slow numpy; csim: the FPGA kernel, run as a program",
-        choices=("cpu", "reference", "csim"),
+        "cpu: native SIMD code; reference: slow numpy; csim: the FPGA kernel, run as a program; "
+        "board: the FPGA, through pynq; emulated-board: the same, without an FPGA",
+        choices=("cpu", "reference", "csim", "board", "emulated-board"),
+    )
+    manifest: str | None = option(
+        None, "of the bitstream that kind board loads: its JSON file (see bitstreams/README.md)"
+    )
+    emulate: str = option(
+        "ultrascale", "design of an emulated-board", choices=("zynq", "ultrascale")
+    )
+    deadline_s: float = option(
+        5.0,
+        "a board that has not ended a slice after this many seconds is given up: the engine ends "
+        "and is started again",
+        low=0.01,
+        high=600.0,
+    )
+    fallback: str = option(
+        "none",
+        "what serves and trains while a board cannot be opened; cpu is seen in "
+        "eftraind_device_fallback and as an alarm",
+        choices=("none", "cpu"),
     )
     threads: int = option(
         0,

@@ -4,6 +4,7 @@ The newest good checkpoint serves; the golden model is pinned at the first start
 directory of another network is refused. Opens no sockets.
 """
 
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from eftraind import params as parameters
-from eftraind.accel import open_device
+from eftraind.accel import open_configured, open_device
+from eftraind.accel.device import Device
 from eftraind.clock import Clock
 from eftraind.config import Config
 from eftraind.engine import recipe
@@ -22,11 +24,12 @@ from eftraind.engine.gate import Gate, Rules
 from eftraind.engine.intake import Intake
 from eftraind.engine.promote import Emit, Promoter
 from eftraind.engine.publish import Publisher
-from eftraind.engine.settle import recent_rows, settled
+from eftraind.engine.settle import memory_limit, recent_rows, settled
 from eftraind.engine.trainer import Trainer
 from eftraind.errors import (
     CheckpointDamaged,
     ConfigError,
+    DeviceUnavailable,
     NoCheckpoint,
     StorageError,
     WeightsError,
@@ -39,6 +42,8 @@ from eftraind.store.checkpoint import CheckpointStore, Generation
 from eftraind.store.pending import Pending
 from eftraind.store.replay import Replay
 from eftraind.store.weights import read_weights
+
+log = logging.getLogger(__name__)
 
 GOLDEN = "golden"
 
@@ -119,6 +124,21 @@ def _replay(config: Config, graph: Graph, batch: int) -> Replay:
     )
 
 
+def _device(config: Config, metrics: Metrics, clock: Clock, emit: Emit) -> Device:
+    """The configured device, or the cpu in its place if the configuration allows that."""
+    fallback = metrics.gauge("device_fallback")
+    fallback.set(0)
+    try:
+        return open_configured(config.device, Path(config.state_dir) / "device", clock)
+    except (DeviceUnavailable, ConfigError) as error:
+        if config.device.fallback == "none" or config.device.kind == "cpu":
+            raise
+        log.error("the cpu stands in for device %s: %s", config.device.kind, error)
+        emit("alarm", {"code": "device_fallback", "message": str(error)})
+        fallback.set(1)
+        return open_device(config.device.fallback, config.device.threads)
+
+
 def boot(
     config: Config, *, metrics: Metrics, clock: Clock, emit: Emit, ops: FileOps, graph: Graph
 ) -> Engine:
@@ -129,7 +149,7 @@ def boot(
     (golden, golden_version), (serving, version), learnt_seq = _boot_weights(
         config, graph, store, ops, emit
     )
-    device = open_device(config.device.kind, config.device.threads)
+    device = _device(config, metrics, clock, emit)
     predictor, choice = settled(config, graph, device)
     replay = _replay(config, graph, choice.plan.batch)
     executor = Executor(
@@ -142,7 +162,7 @@ def boot(
         predictor=predictor,
         seed=config.replay.seed,
         class_weights=config.train.class_weights,
-        memory_bytes=config.device.memory_bytes,
+        memory_bytes=memory_limit(config, device),
     )
     banks = Banks(
         executor, golden=golden, golden_version=golden_version, serving=serving, version=version

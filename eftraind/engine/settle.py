@@ -8,7 +8,7 @@ A device without a clock of ours is measured on a second, scratch instance, whic
 from contextlib import closing
 from dataclasses import replace
 
-from eftraind.accel import open_device
+from eftraind.accel import open_scratch
 from eftraind.accel.device import Device
 from eftraind.config import Config
 from eftraind.engine import calibrate
@@ -27,6 +27,13 @@ def recent_rows(batch: int) -> int:
     return max(FEWEST_RECENT, 4 * batch)
 
 
+def memory_limit(config: Config, device: Device) -> int:
+    """Bytes that all buffers may take together: the configuration's or the device's, the smaller;
+    0 is none."""
+    limits = (config.device.memory_bytes, device.capabilities.memory_bytes)
+    return min((limit for limit in limits if limit), default=0)
+
+
 def settled(config: Config, graph: Graph, device: Device) -> tuple[Predictor, Choice]:
     """Raises GraphError for a layer that the device cannot run, ConfigError for a bad plan."""
     t = device.capabilities.lanes
@@ -37,11 +44,11 @@ def settled(config: Config, graph: Graph, device: Device) -> tuple[Predictor, Ch
     if build is not None and device.capabilities.clocked:
         predictor = calibrate.clocked(build)
     else:
-        with closing(open_device(config.device.kind, config.device.threads)) as scratch:
+        with closing(open_scratch(config.device)) as scratch:
             predictor = calibrate.predictor_for(scratch, program, build)
     limits = Limits(
         config.device.slice_s,
-        config.device.memory_bytes,
+        memory_limit(config, device),
         lambda batch: config.replay.capacity + recent_rows(batch),
     )
     choice = choose(

@@ -150,6 +150,8 @@ TABLE: tuple[Spec, ...] = (
            "latest training step; 1 is as predicted.", "operation", owner=E),
     _gauge("plan_drift_ratio", "", "Predicted time of a kind of command now, after following "
            "measurements, over that of the start.", "operation", owner=E),
+    _gauge("device_fallback", "", "1: the cpu stands in for a device that could not be opened.",
+           owner=E),
     _counter("device_errors_total", "errors", "Device failures.", "code", owner=E,
              zeros=(("device",), ("device_timeout",), ("nonfinite",))),
     _counter("infer_samples_total", "samples", "Samples inferred for clients.", owner=E),

@@ -77,9 +77,11 @@ def test_inside(version: str) -> None:
     suite = ROOT / "tests" / "contract"
     elsewhere = ("native", "arm")  # of other devices only
     contract = [suite, *(f"--ignore={suite}/test_contract_{name}.py" for name in elsewhere)]
+    configs = ROOT / "tests" / "service" / "test_cli.py"
+    shipped = f"{configs}::test_each_shipped_configuration_starts[emulated-board]"
     run = subprocess.run(
         [python, "-m", "pytest", "-q", "-o", "addopts=", "-o", "filterwarnings=default",
-         "-p", "no:cacheprovider", INSIDE, *contract],
+         "-p", "no:cacheprovider", INSIDE, *contract, shipped],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "EFTRAIND_CONTRACT": "board"},
         capture_output=True,

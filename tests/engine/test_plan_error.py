@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eftraind import config, networks
+from eftraind.accel import open_device
 from eftraind.accel.device import Nanoseconds
 from eftraind.accel.reference import ReferenceDevice
 from eftraind.engine import calibrate, settle
@@ -122,7 +123,7 @@ def test_a_device_is_measured_in_bounded_time_and_every_command_has_a_prediction
         pytest.skip("a slow device and a large network")
     given = config.from_mapping({"model": {"network": network}, "device": {"kind": kind}})
     graph = networks.load(network)
-    device = settle.open_device(kind, 1)
+    device = open_device(kind, 1)
     predictor, choice = settle.settled(given, graph, device)
     times = seconds(predictor, choice.program.commands)
     assert (times > 0).all() and np.isfinite(times).all()

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,8 @@ def test_version() -> None:
 def test_each_shipped_configuration_starts(path: Path, box: Path) -> None:
     """As shipped, but for places, ports, and the size of the ring (no test writes 512 MiB)."""
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if data.get("device", {}).get("kind") == "emulated-board" and not find_spec("pynq"):
+        pytest.skip("pynq is not installed here: tests/board starts it where it is")
     data.update(state_dir=str(box / "state"), run_dir=str(box))
     data["metrics"] = {**data.get("metrics", {}), "listen": "127.0.0.1:0"}
     data["listen"] = [e.replace(":5557", ":*") for e in data.get("listen", ["ipc://{run_dir}/e"])]

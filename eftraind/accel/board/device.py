@@ -6,10 +6,12 @@ only: no hardware has seen it.
 
 import asyncio
 import os
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from eftraind import boards
 from eftraind.accel import kernel
 from eftraind.accel.board.completion import Completion
 from eftraind.accel.board.contain import contained
@@ -21,7 +23,8 @@ from eftraind.clock import Clock
 from eftraind.errors import DeviceError, DeviceTimeout, DeviceUnavailable, StateLocked
 from eftraind.fsio import FileOps, StateLock
 from eftraind.isa import Op, Program, digest
-from eftraind.registers import INTERRUPT_DONE, Control, KernelSizes
+from eftraind.plan.build import Build
+from eftraind.registers import BEAT_WORDS, INTERRUPT_DONE, Control, Feature, KernelSizes
 
 IP = "eftrain_0"
 """The kernel's name in the block design."""
@@ -45,7 +48,9 @@ class BoardDevice(KernelDevice):
         if fabric.read(Control.INTERRUPT_STATUS) & INTERRUPT_DONE:  # left by whoever was before
             fabric.write(Control.INTERRUPT_STATUS, INTERRUPT_DONE)
         super().__init__(
-            fabric, lambda sizes: _capabilities(sizes, manifest), float(manifest.clock_hz)
+            fabric,
+            lambda sizes: _capabilities(sizes, manifest, fabric.free_bytes()),
+            float(manifest.clock_hz),
         )
 
     def load(self, program: Program) -> int:
@@ -210,7 +215,21 @@ def _set_clock(pynq: Any, manifest: Manifest) -> None:
         )
 
 
-def _capabilities(sizes: KernelSizes, manifest: Manifest) -> Capabilities:
+def _build(sizes: KernelSizes, manifest: Manifest) -> Build:
+    """As the memory sees the kernel: its ports of 4 words are narrowed to the board's."""
+    words = min(BEAT_WORDS, boards.load(manifest.board).ports.bytes_per_beat // 4)
+    return replace(
+        kernel.description(sizes),
+        board=manifest.board,
+        part=manifest.part,
+        clock_mhz=manifest.clock_hz / 1e6,
+        feature_words=words,
+        weight_words=words,
+        result_words=words,
+    )
+
+
+def _capabilities(sizes: KernelSizes, manifest: Manifest, free_bytes: int) -> Capabilities:
     return Capabilities(
         name="board",
         lanes=sizes.lanes,
@@ -218,5 +237,7 @@ def _capabilities(sizes: KernelSizes, manifest: Manifest) -> Capabilities:
         ops=frozenset(Op),
         detail=f"{manifest.board}, {manifest.clock_hz / 1e6:g} MHz, {manifest.bit_path.name}",
         isa_digest=digest(),
-        build=kernel.description(sizes),
+        build=_build(sizes, manifest),
+        clocked=bool(sizes.features & Feature.COUNTER),
+        memory_bytes=free_bytes,
     )

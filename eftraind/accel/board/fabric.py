@@ -106,6 +106,10 @@ class PynqFabric:
         self._kept.append(block)
         return block
 
+    def free_bytes(self) -> int:
+        """What CMA still has."""
+        return self._cma.free_bytes()
+
     def window(self) -> tuple[int, int]:
         low = min(block.address for block in self._kept)
         high = max(block.address + block.words.nbytes for block in self._kept)
