@@ -1,6 +1,7 @@
 """What Prometheus sees: the real page over HTTP, read by its own parser and by the real thing."""
 
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -69,6 +70,25 @@ def test_the_page_parses_and_shows_both_processes(bench: Make, box: Path) -> Non
     assert families["eftraind_engine_process_resident_memory_bytes"].samples
     assert "_created" not in text
     assert "eftraind_accuracy_ratio" not in text, "what is not known is absent"
+
+
+@pytest.mark.parametrize(("board", "rail"), [("kv260", "som"), ("pynq-z2", None)])
+def test_power_is_what_the_board_can_measure_and_else_absent(
+    bench: Make, box: Path, board: str, rail: str | None
+) -> None:
+    chip = box / "sys" / "class" / "hwmon" / "hwmon0"
+    chip.mkdir(parents=True)
+    (chip / "name").write_text("ina260_u14\n")
+    (chip / "power1_input").write_text("4210000\n")
+    power = {"sysfs_root": str(box / "sys"), "interval_s": 0.01, "board": board}
+    b = bench(power=power)
+    if rail is None:
+        b.turn()
+        text = b.front.watch.page.text()
+        assert not re.search(rb"^eftraind_(power_watts|energy)", text, re.MULTILINE)
+    else:
+        shown = f'eftraind_power_watts{{rail="{rail}",source="ina260_u14"}} 4.21'.encode()
+        b.until("the rail", lambda: shown in b.front.watch.page.text())
 
 
 def test_the_engines_metrics_go_with_the_engine(bench: Make, box: Path) -> None:
