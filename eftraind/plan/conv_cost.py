@@ -266,6 +266,8 @@ class _Gradient(_Walk):
         if not _last_visit(image, area):
             return ()
         words = self.weight_words(m, n.value)
+        if self.job.updates:
+            return ((Channel.JOINED, 2 * words), (Channel.OUT, 2 * words))
         if self.c.flags & Flag.ACCUMULATE:
             return ((Channel.JOINED, words), (Channel.OUT, words))
         return ((Channel.OUT, words),)

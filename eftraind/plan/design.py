@@ -57,10 +57,12 @@ class Traits:
 
     gathers: bool = True
     """Sums that a batch normalisation needs are taken while another command stores the map."""
+    fuses: bool = True
+    """A gradient that is whole steps its weights as it is stored; UPDATE does the rest."""
 
 
 SPECIFIED = Traits()
-AS_WRITTEN = Traits(streams=False, beside=False, updates=False, gathers=False)
+AS_WRITTEN = Traits(streams=False, beside=False, updates=False, gathers=False, fuses=False)
 """As the sources in hls are so far."""
 RUN = 64
 
@@ -172,7 +174,7 @@ def resources(design: Design) -> Resources:
     lut += SCALAR_LUT + SEQUENCER_LUT + 5 * MASTER_LUT + MASTER_LUT_PER_WORD * words
     fifos = math.ceil(words / 2)
     gathers = design.traits.gathers
-    lut += GATHER_LUT * design.result_words * gathers
+    lut += GATHER_LUT * design.result_words * (gathers or design.traits.fuses)
     return Resources(
         dsp=dsp + muls * side_fmul.dsp + SCALAR_DSP,
         bram36=buffer_bram36(design) + fifos + GATHER_BRAM36 * gathers,

@@ -16,5 +16,7 @@ class Job:
     gathers: bool = False
     """As it stores a map, sums of it are taken for a batch normalisation; on the way back that
     takes the normalisation's input beside, on the port for results."""
+    updates: bool = False
+    """A CONV_WU that steps weights and velocities as it stores, and stores no gradient."""
     gathered: bool = False
     """A BN_STAT or BN_SUM that finds its sums ready."""

@@ -99,7 +99,7 @@ def simulate(job: Job, tiling: Tiling | None, design: Design, board: Board) -> t
     if tiling is None:
         passes = _stream_passes(job, design)
     elif job.command.op is Op.CONV_WU:
-        passes = _gradient_passes(job.command, tiling, design)
+        passes = _gradient_passes(job, tiling, design)
     else:
         passes = _map_passes(job, tiling, design)
     cycles = kernel.run(passes)
@@ -198,8 +198,9 @@ def _map_passes(job: Job, tiling: Tiling, design: Design) -> Iterator[Pass]:
                 visit += 1
 
 
-def _gradient_passes(c: Command, tiling: Tiling, design: Design) -> Iterator[Pass]:
+def _gradient_passes(job: Job, tiling: Tiling, design: Design) -> Iterator[Pass]:
     """WU, written out."""
+    c = job.command
     loop = _Nest.of(c, tiling, design)
     visits = [(images, box) for images in loop.images for box in loop.boxes()]
     for m in loop.m:
@@ -212,7 +213,9 @@ def _gradient_passes(c: Command, tiling: Tiling, design: Design) -> Iterator[Pas
                 one.loads[Channel.WEIGHTS] = [images * box.height * box.width * design.t] * m
                 if last:
                     pieces = _weight_pieces(c, m, n, loop.lanes, design)
-                    if c.flags & Flag.ACCUMULATE:
+                    if job.updates:  # weights and velocities, each read and written
+                        pieces = pieces + pieces
+                    if job.updates or c.flags & Flag.ACCUMULATE:
                         one.stores[Channel.JOINED] = pieces
                     one.stores[Channel.OUT] = pieces
                 yield one

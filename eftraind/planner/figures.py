@@ -118,18 +118,20 @@ def ablation(network: str, board_name: str, batch: int) -> Iterator[Step]:
         f"{ours.pixels} pixels a cycle: the published kernel at our clock and array",
         model.plan(graph, target, batch, wider).gflops,
     )
-    alone = Traits(folds=False, shares=False, overlaps=False)
+    alone = Traits(folds=False, shares=False, overlaps=False, fuses=False)
     port = board.ports.width_bits // 32
     narrow = replace(ours, feature_words=port, weight_words=port, result_words=port, traits=alone)
     overlapping = replace(narrow, traits=replace(alone, overlaps=True))
     folding = replace(narrow, traits=replace(alone, overlaps=True, folds=True))
-    sharing = replace(narrow, traits=ours.traits)
+    sharing = replace(narrow, traits=replace(ours.traits, fuses=False))
+    stepping = replace(narrow, traits=ours.traits)
     for change, design in (
         (f"T = {ours.t}, array {shape(ours)}; addresses made in the fabric, no host between tiles",
          narrow),
         ("loads, stores and gradients overlap across output tiles", overlapping),
         ("taps of the first layer folded into the lanes", folding),
         ("small maps share a tile", sharing),
+        ("weights step as their gradients are stored", stepping),
         ("as many ports a channel as the board gives", ours),
     ):  # fmt: skip
         yield Step(change, step.schedule(graph, board, batch, design).gflops)
@@ -150,7 +152,11 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
         ("as specified", ours),
         ("masks are read and results written by turns", _with(ours, streams=False)),
         ("the second map of a streaming command comes behind the first", _with(ours, beside=False)),
-        ("UPDATE goes through its words twice, nothing overlaps", _with(ours, updates=False)),
+        ("gradients are stored, UPDATE steps all weights", _with(ours, fuses=False)),
+        (
+            "that, and UPDATE goes through its words twice, nothing overlaps",
+            _with(ours, fuses=False, updates=False),
+        ),
         ("one port a channel", narrow),
         (f"an array of {shape(square)}", square),
     ):

@@ -163,16 +163,13 @@ def _shortfalls() -> Iterator[str]:
             for op in sorted(one, key=one.__getitem__, reverse=True)
         ),
     )
-    total, rest = sum(one.values()), sum(many.values())
+    rest = sum(many.values())
     bound = figures.dram_cycles("cifar1x", "zcu102", 1)
     yield _prose(
-        "At batch 1 every weight crosses the DRAM seven times for one image: read in FP and in",
-        "BP, its gradient written and read, weight and velocity read and written. UPDATE alone is",
-        f"{one[Op.UPDATE] / total:.0%} of the step. If it ran wholly beside other commands, batch",
-        f"1 would reach {rest / (total - one[Op.UPDATE]):.0%}; the remainder is weights that a",
+        "At batch 1 every weight crosses the DRAM six times for one image: read in FP and in BP;",
+        "read and written with its velocity as CONV_WU stores. The remainder is weights that a",
         "small map does not hide, and commands that are a single pass, so that their load and",
-        f"store overlap nothing. The DRAM alone, always busy, allows {rest / bound:.0%}: 85 %",
-        "would need all else to hide behind it.",
+        f"store overlap nothing. The DRAM alone, always busy, allows {rest / bound:.0%}.",
     )
     yield "## What batch normalisation costs"
     yield from _norm_costs()

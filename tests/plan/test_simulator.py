@@ -93,6 +93,8 @@ def drawn_job(draw: st.DrawFn, c: Command) -> Job:
     """With sums for batch normalisation where a command can take them, or finds them ready."""
     if c.op in (Op.BN_STAT, Op.BN_SUM):
         return Job(c, gathered=draw(st.booleans()))
+    if c.op is Op.CONV_WU:
+        return Job(c, updates=not c.flags & Flag.ACCUMULATE and draw(st.booleans()))
     may = c.op in (Op.CONV_FP, Op.CONV_BP, Op.POOL_BP) and not c.flags & Flag.ACCUMULATE
     return Job(c, gathers=may and draw(st.booleans()))
 
