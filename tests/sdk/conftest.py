@@ -9,6 +9,13 @@ for folder in ("client", "system"):  # their worlds, proxies and daemons judge t
     sys.path.append(str(Path(__file__).parents[1] / folder))
 
 
+def pytest_collection_modifyitems(items):
+    """Whichever test comes first waits for a compiler, on a machine that may be busy."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory):
     """The folder of the SDK's test programs, built with sanitizers and without warnings.
