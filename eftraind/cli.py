@@ -92,6 +92,12 @@ COMMANDS = (
         CONFIG,
     ),
     Command(
+        "keygen",
+        "make keys for the daemon or for a client",
+        "commands.keys:keygen",
+        "commands.keys:add_keygen",
+    ),
+    Command(
         "install-service",
         "install the systemd services",
         "installer.commands:install",

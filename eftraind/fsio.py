@@ -84,6 +84,9 @@ class FileOps:
     def rename(self, source: Path, target: Path) -> None:
         os.rename(source, target)
 
+    def link(self, source: Path, target: Path) -> None:
+        os.link(source, target)
+
     def unlink(self, path: Path) -> None:
         os.unlink(path)
 
@@ -154,6 +157,29 @@ def atomic_write(ops: FileOps, path: Path, chunks: Iterable[Buffer]) -> None:
         except OSError:
             discard(ops, temp)
             raise
+        ops.fsync_dir(path.parent)
+
+
+def create_once(ops: FileOps, path: Path, data: Buffer, mode: int) -> None:
+    """Put a complete new file at `path`, or raise StorageError `exists` and leave what is there.
+
+    A hard link is the one call that makes a whole file appear and never replaces another.
+    """
+    temp = path.with_name(f".{path.name}.{ops.random_bytes(6).hex()}")
+    with storage_errors("write", path):
+        fd = ops.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+        try:
+            try:
+                ops.pwritev(fd, [data], 0)
+                ops.fsync(fd)
+            finally:
+                ops.close(fd)
+            ops.link(temp, path)
+        except FileExistsError as exc:
+            message = f"{path} exists"
+            raise StorageError(message, remedy="move it away first", code="exists") from exc
+        finally:
+            discard(ops, temp)
         ops.fsync_dir(path.parent)
 
 

@@ -45,6 +45,7 @@ CODES: Mapping[str, bool] = {
     "target": False,
     "record_too_large": False,
     "superseded": False,
+    "forbidden": False,
     "deadline": False,
     "internal": False,
     "hello_required": True,
@@ -133,9 +134,12 @@ class Hello:
     producer: str
     client: str = ""
     versions: tuple[int, ...] = (VERSION,)
+    instance: str = ""
 
     def frames(self) -> Frames:
         body = {"versions": self.versions, "producer": self.producer, "client": self.client}
+        if self.instance:
+            body["instance"] = self.instance
         return _header(Kind.HELLO), _json(body)
 
 

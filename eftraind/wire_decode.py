@@ -277,7 +277,10 @@ def _hello(body: Mapping[str, Any]) -> Hello:
     producer = _field(body, "producer", str)
     if not PRODUCER.fullmatch(producer):
         _fail("malformed", f"producer {producer!r:.80}", "1 to 64 of A-Z a-z 0-9 . _ -")
-    return Hello(producer, _field(body, "client", str, "")[:80])
+    instance = _field(body, "instance", str, "")
+    if instance and not PRODUCER.fullmatch(instance):
+        _fail("malformed", f"instance {instance!r:.80}", "1 to 64 of A-Z a-z 0-9 . _ -")
+    return Hello(producer, _field(body, "client", str, "")[:80], instance=instance)
 
 
 def _welcome(body: Mapping[str, Any], ledger: Ledger) -> Welcome:

@@ -19,6 +19,7 @@ FLOORS = (
     ("errors clock sdnotify fsio",),
     (
         "wire wire_decode wire_records",
+        "keys",
         "config.*",
         "graph graph_fields graph_layers graph_build params",
         "isa registers",

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import zmq
 
 from eftraind.client.carrier import Carrier, EventCallback
+from eftraind.client.curve import Keys
 from eftraind.client.offers import Offer
 from eftraind.client.results import (
     Level,
@@ -43,6 +44,7 @@ class AsyncClient:
         producer: str | None = None,
         policy: Policy = "block",
         *,
+        keys: Keys | None = None,
         max_pending_bytes: int = 64 << 20,
         events: str | None = None,
         on_refused: Callable[[Refusal], None] | None = None,
@@ -55,6 +57,7 @@ class AsyncClient:
         self._endpoint = endpoint
         self._settings = settings or make_settings(producer, policy, max_pending_bytes)
         self._events = events
+        self._keys = keys
         self._on_refused = on_refused
         self._connect_timeout_s = connect_timeout_s
         self._push_timeout_s = push_timeout_s
@@ -68,6 +71,7 @@ class AsyncClient:
         self._opened = Carrier(
             self._endpoint,
             self._settings,
+            keys=self._keys,
             events=self._events,
             on_refused=self._on_refused,
             post=lambda callback: _post(loop, callback),

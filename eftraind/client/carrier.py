@@ -7,6 +7,8 @@ over ZeroMQ does. It decides nothing; every decision is the session's.
 
 import json
 import logging
+import os
+import secrets
 import socket
 import threading
 from collections.abc import Callable
@@ -14,7 +16,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
+from eftraind.client import curve
+from eftraind.client.curve import Keys
 from eftraind.client.results import Refusal, Settings
 from eftraind.client.session import Phase, Session
 from eftraind.client.waits import Done
@@ -37,6 +42,7 @@ class Carrier:
         endpoint: str,
         settings: Settings,
         *,
+        keys: Keys | None,
         events: str | None,
         on_refused: Callable[[Refusal], None] | None,
         post: Callable[[Callable[[], None]], None],
@@ -44,6 +50,7 @@ class Carrier:
         context: "zmq.Context[Any] | None",
     ) -> None:
         self._endpoint = endpoint
+        self._keys = curve.find(keys, endpoint, os.environ)
         self._events = events
         self._on_refused = on_refused
         self._post = post  # runs a user's callback where the user wants it
@@ -51,7 +58,7 @@ class Carrier:
         self._own_context = context is None
         self._context = zmq.Context() if context is None else context
         self._lock = threading.Lock()
-        self.session = Session(settings, clock.monotonic_s())
+        self.session = Session(settings, clock.monotonic_s(), secrets.token_hex(8))
         self._dealer: zmq.Socket[bytes] | None = None
         self._monitor: Any = None
         self._subscriber: zmq.Socket[bytes] | None = None
@@ -155,6 +162,7 @@ class Carrier:
         self._dealer = dealer = self._context.socket(zmq.DEALER)
         for option, value in (
             (zmq.IMMEDIATE, 1),
+            (zmq.IPV6, int("[" in self._endpoint)),
             (zmq.SNDHWM, 16),
             (zmq.RCVHWM, 1000),
             (zmq.LINGER, 0),
@@ -165,7 +173,8 @@ class Carrier:
             (zmq.HEARTBEAT_TTL, 3000),
         ):
             dealer.setsockopt(option, value)
-        self._monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        curve.use(dealer, self._keys)
+        self._monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | curve.FAILURES)
         dealer.connect(self._endpoint)
         with self._lock:
             self.session.opened(self._clock.monotonic_s())
@@ -238,10 +247,18 @@ class Carrier:
                 for frames in heard:
                     self.session.receive(frames, now)
                 if lost:
-                    self.session.broken(now)
+                    self._lost(now)
         if self._subscriber in ready:
             for frames in self._receive_all(self._subscriber):
                 self._hear_event(frames)
+
+    def _lost(self, now: float) -> None:
+        event = recv_monitor_message(self._monitor)
+        if event["event"] == zmq.EVENT_DISCONNECTED:
+            self.session.broken(now)
+        else:
+            trouble, for_good = curve.explain(event["event"], event["value"], self._keys)
+            self.session.handshake_failed(trouble, for_good, now)
 
     def _receive_all(self, source: "zmq.Socket[bytes] | None") -> list[list[bytes]]:
         messages: list[list[bytes]] = []
@@ -256,7 +273,13 @@ class Carrier:
 
     def _events_endpoint(self) -> str:
         welcome = self.session.welcome
-        return self._events or (welcome.events if welcome is not None else "")
+        named = self._events or (welcome.events if welcome is not None else "")
+        # Bound to all addresses: the one at which the daemon was reached will do.
+        host = self._endpoint.rpartition(":")[0]
+        for everywhere in ("tcp://0.0.0.0:", "tcp://[::]:"):
+            if named.startswith(everywhere):
+                return f"{host}:{named.removeprefix(everywhere)}"
+        return named
 
     def _subscribe_new(self) -> None:
         if self._subscribed == len(self._callbacks):
@@ -264,7 +287,10 @@ class Carrier:
         if self._subscriber is None:
             self._subscriber = self._context.socket(zmq.SUB)
             self._subscriber.setsockopt(zmq.LINGER, 0)
-            self._subscriber.connect(self._events_endpoint())
+            endpoint = self._events_endpoint()
+            self._subscriber.setsockopt(zmq.IPV6, int("[" in endpoint))
+            curve.use(self._subscriber, self._keys if endpoint.startswith("tcp:") else None)
+            self._subscriber.connect(endpoint)
         for topic, _ in self._callbacks[self._subscribed :]:
             self._subscriber.setsockopt(zmq.SUBSCRIBE, topic.encode())
             self._subscribed += 1

@@ -43,8 +43,11 @@ class Phase(enum.Enum):
 
 
 class Session:
-    def __init__(self, settings: Settings, now: float) -> None:
+    def __init__(self, settings: Settings, now: float, instance: str = "") -> None:
         self._settings = settings
+        self._instance = instance
+        self.trouble: ClientError | None = None
+        """why the last attempt to connect failed, where it is known"""
         self._outbox = Outbox(settings)
         self._requests = Requests()
         self._waits = Waits()
@@ -126,8 +129,13 @@ class Session:
 
     def when_ready(self, deadline: float, done: Done) -> None:
         """`done` after the first WELCOME."""
-        late = Disconnected("the daemon did not answer", remedy="is eftraind running there?")
-        self._wait(lambda now: self.welcome, lambda: late, deadline, done)
+
+        def late() -> ClientError:
+            return self.trouble or Disconnected(
+                "the daemon did not answer", remedy="is eftraind running there?"
+            )
+
+        self._wait(lambda now: self.welcome, late, deadline, done)
 
     def forget(self, done: Done) -> None:
         """Nobody waits for this outcome any more."""
@@ -168,7 +176,8 @@ class Session:
         """A new socket was made (libzmq connects it when it can)."""
         self.phase = Phase.GREETING
         self._greet_by = now + self._settings.hello_timeout_s
-        hello = Hello(self._settings.producer, "eftraind.client for Python")
+        client = "eftraind.client for Python"
+        hello = Hello(self._settings.producer, client, instance=self._instance)
         self._control = deque([hello.frames()])
 
     def broken(self, now: float) -> None:
@@ -182,6 +191,15 @@ class Session:
         self.phase = Phase.IDLE
         self._control.clear()
         self._requests.resend_all()
+
+    def handshake_failed(self, trouble: ClientError, for_good: bool, now: float) -> None:
+        """Keys did not fit. A client that was welcome before goes on trying: what is wrong may be
+        the daemon's list, and samples wait here."""
+        self.trouble = trouble
+        if for_good and self.welcome is None:
+            self.end(trouble)
+        else:
+            self.broken(now)
 
     def receive(self, frames: list[bytes], now: float) -> None:
         if self.phase not in (Phase.GREETING, Phase.READY):
@@ -258,6 +276,7 @@ class Session:
         if self.phase is not Phase.GREETING:
             return
         self.phase = Phase.READY
+        self.trouble = None
         self.welcome = welcome
         self._welcomes += 1
         self._ready_since = self._pinged_at = now
@@ -286,6 +305,8 @@ class Session:
             if count:
                 self._note(Refusal(error.code, error.message, error.remedy, error.first_seq, count))
         else:
+            if error.code == "forbidden":
+                self.trouble = Refused(error.message, remedy=error.remedy, code=error.code)
             self.broken(now)
 
     def _supersede(self, message: str) -> None:
@@ -329,6 +350,9 @@ class Session:
     def _late(self, what: str, slow: type[ClientError] = Disconnected) -> ClientError:
         """Why something took too long: no connection, or a daemon that cannot take more."""
         if self.phase is not Phase.READY:
+            if self.trouble is not None:
+                why = self.trouble
+                return Disconnected(f"{what}: {why.message}", remedy=why.remedy, code=why.code)
             return Disconnected(f"{what}: no connection", remedy="is eftraind running there?")
         refusal = self._last_refusal
         if self._outbox.waiting_for and refusal is not None:

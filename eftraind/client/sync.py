@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import zmq
 
 from eftraind.client.carrier import Carrier, EventCallback
+from eftraind.client.curve import Keys
 from eftraind.client.offers import Offer
 from eftraind.client.results import (
     Level,
@@ -34,6 +35,7 @@ class Client:
     Client(endpoint, policy="block")                        push waits while the daemon is behind
     Client(endpoint, policy="drop_oldest")                  the newest data counts; losses are told
     Client(endpoint, policy="refuse")                       push raises Backpressure at once
+    Client("tcp://robot:5557", keys="camera-left.key")      or a KeyFile; or $EFTRAIND_KEYS
     Client(endpoint, on_refused=print)                      hears of every operation not stored
 
     Callbacks run in the client's own thread: they may push, but not wait (infer, flush, close).
@@ -45,6 +47,7 @@ class Client:
         producer: str | None = None,
         policy: Policy = "block",
         *,
+        keys: Keys | None = None,
         max_pending_bytes: int = 64 << 20,
         events: str | None = None,
         on_refused: Callable[[Refusal], None] | None = None,
@@ -58,6 +61,7 @@ class Client:
         self._carrier = Carrier(
             endpoint,
             settings or make_settings(producer, policy, max_pending_bytes),
+            keys=keys,
             events=events,
             on_refused=on_refused,
             post=lambda callback: callback(),

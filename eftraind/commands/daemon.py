@@ -62,6 +62,7 @@ def front(given: argparse.Namespace) -> int:
         heart=_heart(given.heartbeat_fd, clock),
         clock=clock,
         read_again=lambda: configuration.load(given.config),
+        environ=os.environ,
     )
 
 

@@ -1,6 +1,7 @@
-"""What several keys must satisfy together, and which endpoints are safe.
+"""What several keys must satisfy together, and how endpoints are written.
 
-Owns the conditions between keys; bounds of a single key are with the keys. It opens no sockets.
+Owns the conditions between keys; bounds of a single key are with the keys. Whether keys for tcp
+exist is seen where files are read. It opens no sockets.
 """
 
 import ipaddress
@@ -17,9 +18,10 @@ def check_together(config: Config) -> None:
     """Raise ConfigError where keys contradict each other or an endpoint cannot work."""
     for name, endpoint in (
         *(("listen", e) for e in config.listen_endpoints),
-        ("events", config.events_endpoint),
+        *(("events", e) for e in config.events_endpoints),
         ("run_dir", config.link_endpoint),
         ("run_dir", config.control_endpoint),
+        *([("admin", config.admin)] if config.admin is not None else []),
     ):
         _check_endpoint(name, endpoint)
     ingest, journal = config.ingest, config.journal
@@ -77,21 +79,20 @@ def _check_endpoint(name: str, endpoint: str) -> None:
             )
         return
     if transport != "tcp" or not separator:
-        raise ConfigError(
-            f"{name} is {endpoint}", remedy="write ipc://PATH or tcp://127.0.0.1:PORT"
-        )
+        raise ConfigError(f"{name} is {endpoint}", remedy="write ipc://PATH or tcp://ADDRESS:PORT")
     host, _, port = address.rpartition(":")
-    if not _is_loopback(host):
+    if not _is_address(host):
         raise ConfigError(
-            f"{name}: {endpoint} would be open to the network without keys",
-            remedy="use ipc:// or a loopback address such as tcp://127.0.0.1:5557",
+            f"{name}: {endpoint} names no address of this machine",
+            remedy="write one such as tcp://127.0.0.1:5557, or tcp://0.0.0.0:5557 for all",
         )
     if port != "*" and not (port.isdigit() and int(port) < 65536):
-        raise ConfigError(f"{name}: {endpoint} has no port", remedy="write tcp://127.0.0.1:PORT")
+        raise ConfigError(f"{name}: {endpoint} has no port", remedy="write tcp://ADDRESS:PORT")
 
 
-def _is_loopback(host: str) -> bool:
+def _is_address(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return False
+    return True

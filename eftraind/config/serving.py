@@ -11,6 +11,18 @@ MIB = 1 << 20
 
 
 @dataclass(frozen=True)
+class KeysConfig:
+    server: str = option(
+        "{credentials}/eftraind.server.key",
+        "file of the daemon's key pair, made by `eftraind keygen server`",
+    )
+    clients: str = option(
+        "{credentials}/eftraind.clients.allow",
+        "file of the clients that may connect: public key, name, roles; read again on reload",
+    )
+
+
+@dataclass(frozen=True)
 class IngestConfig:
     window_bytes: int = option(
         16 * MIB, "bytes one client may have sent that are not durable yet", low=4096, high=2**32

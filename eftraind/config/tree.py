@@ -18,6 +18,7 @@ from eftraind.config.learning import (
 from eftraind.config.serving import (
     IngestConfig,
     JournalConfig,
+    KeysConfig,
     LogConfig,
     MetricsConfig,
     PowerConfig,
@@ -32,9 +33,17 @@ class Config:
     state_dir: str = option("/var/lib/eftraind", "journal, checkpoints and the lock file")
     run_dir: str = option("/run/eftraind", "sockets")
     listen: tuple[str, ...] = option(
-        ("ipc://{run_dir}/eft.sock",), "endpoints for clients: ipc, or tcp on a loopback address"
+        ("ipc://{run_dir}/eft.sock",), "endpoints for clients: ipc, or tcp with keys"
     )
-    events: str = option("ipc://{run_dir}/events.sock", "endpoint of the event publisher")
+    events: tuple[str, ...] = option(
+        ("ipc://{run_dir}/events.sock",), "endpoints of the event publisher: ipc, or tcp with keys"
+    )
+    admin: str | None = option(
+        None, "tcp endpoint for commands of clients whose key has the role admin; null: none"
+    )
+    keys: KeysConfig = section(
+        KeysConfig, "Who may connect over tcp; `{credentials}` is systemd's directory of them."
+    )
     model: ModelConfig = section(ModelConfig, "What is served and trained.")
     device: DeviceConfig = section(DeviceConfig, "What computes.")
     ingest: IngestConfig = section(IngestConfig, "Bounds on what clients may use.")
@@ -54,7 +63,21 @@ class Config:
 
     @property
     def events_endpoint(self) -> str:
-        return self._placed(self.events)
+        """The one to listen at on this machine."""
+        return self.events_endpoints[0]
+
+    @property
+    def events_endpoints(self) -> tuple[str, ...]:
+        return tuple(self._placed(endpoint) for endpoint in self.events)
+
+    @property
+    def client_endpoints(self) -> tuple[str, ...]:
+        """Everything that a client, an operator or a listener can connect to."""
+        return (*self.listen_endpoints, *self.events_endpoints, *self.control_endpoints)
+
+    @property
+    def control_endpoints(self) -> tuple[str, ...]:
+        return (self.control_endpoint, *([self.admin] if self.admin is not None else []))
 
     @property
     def link_endpoint(self) -> str:

@@ -58,6 +58,8 @@ TABLE: tuple[Spec, ...] = (
     _gauge("producers", "producers", "Producer names whose sequence numbers are remembered."),
     _counter("clients_superseded_total", "connections",
              "Connections ended because their producer connected again."),
+    _counter("handshakes_refused_total", "handshakes",
+             "Network connections refused because their key is not in the list of clients."),
     _counter("clients_expired_total", "connections", "Connections ended because they fell silent."),
     _counter("messages_total", "messages", "Messages received from clients.", "kind"),
     _counter("errors_sent_total", "messages", "Error answers to clients.", "code"),

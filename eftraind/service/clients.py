@@ -6,6 +6,7 @@ with its connection, so names alone fill no table. What a PUT does is ingest's b
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,13 +14,15 @@ from eftraind.clock import Clock
 from eftraind.config import IngestConfig
 from eftraind.errors import EftraindError, WireError
 from eftraind.metrics import Metrics
-from eftraind.service.sockets import Sent
+from eftraind.service.guard import Guard
+from eftraind.service.sockets import LOCAL, Sent
 from eftraind.wire import CODES, Ack, Buffer, Error, Hello, Ledger, Ping, Pong, Stream, Welcome
 from eftraind.wire_decode import refuse
 
 HEARTBEAT_S = 1.0
 EXPIRY_S = 30.0  # a client that pings every HEARTBEAT_S has missed thirty
 RETRY_S = 0.1
+SUPERSEDED_KEPT = 16
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +41,9 @@ class Producer:
     failure: EftraindError | None = None
     """why everything is refused until `in_flight` is 0 again"""
     connection: "Connection | None" = None
+    instance: str = ""
+    """the client that said HELLO last, where it says which it is"""
+    superseded: deque[str] = field(default_factory=lambda: deque(maxlen=SUPERSEDED_KEPT))
 
 
 @dataclass(eq=False)
@@ -48,6 +54,7 @@ class Connection:
     producer: Producer
     client: str
     heard_s: float
+    user: str = LOCAL
     sent_bytes: int = 0
     settled_bytes: int = 0
     """of these, durable, duplicate or refused"""
@@ -72,7 +79,9 @@ class Clients:
     send: Send
     metrics: Metrics
     clock: Clock
+    guard: Guard
     events_endpoint: str = ""
+    network_events_endpoint: str = ""
     model: Model = field(default_factory=Model)
 
     def __post_init__(self) -> None:
@@ -89,10 +98,11 @@ class Clients:
             producer.received_seq = producer.durable_seq = last_seq
         self._show_counts()
 
-    def find(self, identity: bytes) -> Connection:
-        """The connection of a peer that said HELLO, marked as heard."""
+    def find(self, identity: bytes, user: str = LOCAL) -> Connection:
+        """The connection of a peer that said HELLO, marked as heard. Identities are chosen by
+        clients, so another user may come with one that was taken."""
         connection = self._connections.get(identity)
-        if connection is None:
+        if connection is None or connection.user != user:
             raise WireError(
                 "no HELLO on this connection", remedy="say HELLO first", code="hello_required"
             )
@@ -109,19 +119,27 @@ class Clients:
 
     # messages
 
-    def hello(self, identity: bytes, hello: Hello) -> None:
+    def hello(self, identity: bytes, hello: Hello, user: str = LOCAL) -> None:
         """Open a connection, closing what it replaces, and say WELCOME."""
         same = self._connections.get(identity)
-        known = self._producers.get(hello.producer)
-        self._check_room(same, known)
+        numbers = self.guard.may(user, "ingest")
+        known = self._producers.get(hello.producer) if numbers else None
+        self._check_instance(known, hello.instance)
+        self._check_room(same, known, numbers)
         if same is not None:
             self.close(same)
-        producer = self._producers.setdefault(hello.producer, Producer(hello.producer))
+        # Who sends no samples has no numbers, and must not take the name from the one who does.
+        producer = Producer(hello.producer)
+        if numbers:
+            producer = self._producers.setdefault(hello.producer, producer)
         if producer.connection is not None:
             self._supersede(producer.connection)
             self._producers[hello.producer] = producer
+        if producer.instance and producer.instance != hello.instance:
+            producer.superseded.append(producer.instance)
+        producer.instance = hello.instance
         now_s = self.clock.monotonic_s()
-        connection = Connection(identity, producer, hello.client, now_s)
+        connection = Connection(identity, producer, hello.client, now_s, user)
         producer.connection = connection
         self._connections[identity] = connection
         self._show_counts()
@@ -132,11 +150,20 @@ class Clients:
             heartbeat_s=HEARTBEAT_S,
             model_version=self.model.version,
             weights_hash=self.model.weights_hash,
-            events=self.events_endpoint,
+            events=self.events_endpoint if user == LOCAL else self.network_events_endpoint,
         )
         self.answer(connection, welcome.frames())
 
-    def _check_room(self, same: Connection | None, known: Producer | None) -> None:
+    def _check_instance(self, known: Producer | None, instance: str) -> None:
+        """A process that was replaced while its connection was broken did not hear of it."""
+        if known is not None and instance and instance in known.superseded:
+            raise WireError(
+                f"another client has since said HELLO as producer {known.name}",
+                remedy="give each client its own producer name",
+                code="superseded",
+            )
+
+    def _check_room(self, same: Connection | None, known: Producer | None, numbers: bool) -> None:
         replaces = same is not None or (known is not None and known.connection is not None)
         if not replaces and len(self._connections) >= self.config.max_clients:
             raise WireError(
@@ -144,7 +171,7 @@ class Clients:
                 remedy="close one, or raise ingest.max_clients",
                 code="too_many_clients",
             )
-        if known is None and len(self._producers) >= self.config.max_producers:
+        if numbers and known is None and len(self._producers) >= self.config.max_producers:
             raise WireError(
                 f"{len(self._producers)} producer names are known, the most allowed",
                 remedy="reuse a producer name, or raise ingest.max_producers",
@@ -181,6 +208,15 @@ class Clients:
             producer.connection = None
         self.forget_unused(producer)
         self._show_counts()
+
+    def close_users(self, users: set[str], *, all_of_network: bool) -> None:
+        """Close these users' connections, or all but those of Unix sockets."""
+        for connection in list(self._connections.values()):
+            if connection.user in users or (all_of_network and connection.user != LOCAL):
+                if connection.user in users:
+                    error = WireError("the roles of this key were changed", code="forbidden")
+                    self.refuse(connection.identity, (), error)
+                self.close(connection)
 
     def forget_unused(self, producer: Producer) -> None:
         """Drop a producer that has nothing: no number, no connection, nothing on its way."""

@@ -48,6 +48,7 @@ class Control:
         page: Callable[[], bytes],
         live: Callable[[int], bytes],
         reload: Callable[[], dict[str, Any]],
+        require: Callable[[str, str], None],
         clock: Clock,
     ) -> None:
         self._router = router
@@ -57,6 +58,7 @@ class Control:
         self._live = live
         self._reload = reload
         self._clock = clock
+        self._require = require
         self._waiting: dict[int, _Waiting] = {}
         self._next_id = 1
 
@@ -69,6 +71,7 @@ class Control:
         try:
             if len(frames) != 1 or received.parts != len(envelope) + 1:
                 raise ControlError("a request has one JSON frame", code="malformed")
+            self._require(received.user, "admin")
             command, args = _parse(frames[0])
             self._carry_out(received.identity, envelope, command, args)
         except EftraindError as error:

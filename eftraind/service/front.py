@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from eftraind.clock import Clock
 from eftraind.config import Config, changes
 from eftraind.errors import EftraindError, StorageError, WireError
 from eftraind.fsio import FileOps, StateLock
+from eftraind.keys import Peer, contents
 from eftraind.metrics import Metrics
 from eftraind.service import logs
 from eftraind.service.clients import Clients, Model
 from eftraind.service.control import Control
+from eftraind.service.guard import Guard
 from eftraind.service.heart import Heart
 from eftraind.service.ingest import Ingest
 from eftraind.service.predict import Predict
@@ -45,6 +47,8 @@ DISK_DEADLINE_S = 60.0  # a card collecting garbage stalls for seconds, not for 
 SHOW_S = 0.5
 SWITCH_INTERVAL_S = 0.0005  # the committer's Python must not delay the loop by CPython's 5 ms
 
+ROLE_OF = {Kind.PUT: "ingest", Kind.INFER: "infer"}
+
 log = logging.getLogger(__name__)
 
 
@@ -59,8 +63,10 @@ class Front:
         ops: FileOps,
         heart: Heart,
         read_again: Callable[[], Config] | None = None,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._config = config
+        self._environ = environ or {}
         self._read_again = read_again or (lambda: config)
         self._clock = clock
         self._heart = heart
@@ -86,6 +92,7 @@ class Front:
             self._lock(ops, Path(directory))
         self.metrics = Metrics(owner="front")
         self.watch = Watch(config, self.metrics, self._clock)
+        self.guard = Guard(config, self._environ, self.metrics)
         self._wake_reader, self._wake_writer = os.pipe()
         for fd in (self._wake_reader, self._wake_writer):
             os.set_blocking(fd, False)
@@ -120,9 +127,13 @@ class Front:
     def _open_sockets(self, config: Config) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._stack.callback(context.term)
+        self.guard.open(context)
+        self._stack.callback(self.guard.close)
+        secret = self.guard.secret
         self._clients_router = Router(
             context,
             config.listen_endpoints,
+            secret=secret,
             max_frame_bytes=2 * config.ingest.max_message_bytes,
             heartbeat_ms=1000,
         )
@@ -132,11 +143,18 @@ class Front:
             context, [config.link_endpoint], receive_hwm=10_000, send_hwm=10_000
         )
         self._stack.callback(self._link_router.close)
-        self._control_router = Router(context, [config.control_endpoint], max_frame_bytes=65_536)
+        self._control_router = Router(
+            context, config.control_endpoints, secret=secret, max_frame_bytes=65_536
+        )
         self._stack.callback(self._control_router.close)
-        self._events, self.events_endpoint = publisher(context, config.events_endpoint)
+        self._events, events = publisher(context, config.events_endpoints, secret)
         self._stack.callback(self._events.close)
+        self._bindings = (self._clients_router.binding, self._control_router.binding, events)
+        self.events_endpoint = events.all[0]
+        self._network_events = events.network[0] if events.network else ""
         self._poller = zmq.Poller()
+        if self.guard.socket is not None:
+            self._poller.register(self.guard.socket, zmq.POLLIN)
         for router in (self._link_router, self._clients_router, self._control_router):
             self._poller.register(router.socket, zmq.POLLIN)
         self._poller.register(self._wake_reader, zmq.POLLIN)
@@ -149,6 +167,8 @@ class Front:
             metrics=self.metrics,
             clock=self._clock,
             events_endpoint=self.events_endpoint,
+            network_events_endpoint=self._network_events,
+            guard=self.guard,
         )
         self.clients.recover(self.log.last_seqs)
         self.ingest = Ingest(
@@ -178,6 +198,7 @@ class Front:
             page=self.watch.page.text,
             live=self.watch.live.document,
             reload=self.reload,
+            require=self.guard.require,
             clock=self._clock,
         )
 
@@ -194,6 +215,8 @@ class Front:
         self._settle()
         if self._link_router.socket in ready:
             self._drain(self._link_router, self._on_link)
+        if self.guard.socket is not None and self.guard.socket in ready:
+            self.guard.answer(self._clock.monotonic_s())
         if self._clients_router.socket in ready:
             self._drain(self._clients_router, self._on_client)
         if self._control_router.socket in ready:
@@ -224,6 +247,8 @@ class Front:
         if now_s < self._tick_s:
             return
         self._tick_s = now_s + TICK_S
+        for binding in self._bindings:
+            binding.mend()
         self.predict.expire()
         self.control.expire()
         self.session.tick()
@@ -262,20 +287,23 @@ class Front:
                 )
             kind, header = split_header(frames[0])
             name = kind.name.lower()
-            self._dispatch(received.identity, kind, header, memoryview(frames[1]))
+            self._dispatch(received, kind, header, memoryview(frames[1]))
         except EftraindError as error:
             if kind == Kind.INFER:
                 self.predict.refused(error)
             self.clients.refuse(received.identity, frames, error)
         self._messages.inc(1, name)
 
-    def _dispatch(self, identity: bytes, kind: Kind, header: bytes, body: memoryview) -> None:
+    def _dispatch(self, received: Received, kind: Kind, header: bytes, body: memoryview) -> None:
+        self.guard.admit(received.user)
         if kind == Kind.HELLO:
             hello = decode_request((header, body))
             assert isinstance(hello, Hello)
-            self.clients.hello(identity, hello)
+            self.clients.hello(received.identity, hello, received.user)
             return
-        connection = self.clients.find(identity)
+        connection = self.clients.find(received.identity, received.user)
+        if kind in ROLE_OF:
+            self.guard.require(received.user, ROLE_OF[kind])
         if kind == Kind.PUT:
             self.ingest.put(connection, header, body)
             return
@@ -360,12 +388,25 @@ class Front:
         try:
             config = self._read_again()
             changed = changes(self._config, config)
+            allowed = self.guard.read_again()
         finally:
             self._heart.reloaded()
+        if allowed is not None and allowed != self.guard.allowed:
+            changed["keys.clients"] = self._renew_keys(allowed)
         logs.set_levels(changed)
         self._config = config
         log.info("reloaded: %s", ", ".join(sorted(changed)) or "nothing has changed")
         return changed
+
+    def _renew_keys(self, allowed: dict[str, Peer]) -> str:
+        """Take the new list, and end what it no longer allows. libzmq cannot end the connections
+        of one key, so all over the network end; those still listed are back within a second."""
+        gone, changed = self.guard.renew(allowed)
+        self.clients.close_users(gone or changed, all_of_network=bool(gone))
+        if gone:
+            for binding in self._bindings:
+                binding.cut()
+        return f"{contents(allowed)}, {len(gone)} revoked"
 
     def reload_now(self) -> None:
         """The same for a signal, whose sender hears nothing but the log."""
@@ -432,7 +473,14 @@ class Front:
         self._stack.close()
 
 
-def run(config: Config, *, heart: Heart, clock: Clock, read_again: Callable[[], Config]) -> int:
+def run(
+    config: Config,
+    *,
+    heart: Heart,
+    clock: Clock,
+    read_again: Callable[[], Config],
+    environ: Mapping[str, str],
+) -> int:
     """The front process, until SIGTERM; the exit status. SIGHUP reads the configuration again."""
     stopping: list[int] = []
     reloads: list[int] = []
@@ -440,7 +488,9 @@ def run(config: Config, *, heart: Heart, clock: Clock, read_again: Callable[[], 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: stopping.append(received))
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    front = Front(config, clock=clock, ops=FileOps(), heart=heart, read_again=read_again)
+    front = Front(
+        config, clock=clock, ops=FileOps(), heart=heart, read_again=read_again, environ=environ
+    )
     try:
         gc.freeze()  # what start-up made stays; no collection need walk it again
         log.info("front listens on %s", ", ".join(config.listen_endpoints))

@@ -10,7 +10,9 @@ from typing import Any
 
 import zmq
 
+from eftraind.client import curve
 from eftraind.errors import EftraindError
+from eftraind.keys import KeyFile
 
 REMEDY = "is the daemon running, with the same configuration file?"
 
@@ -27,6 +29,7 @@ def request(
     args: Mapping[str, Any] | None = None,
     *,
     timeout_s: float = 35.0,
+    keys: KeyFile | None = None,
 ) -> dict[str, Any]:
     """The result of a command; RequestFailed with the daemon's cause and remedy otherwise."""
     path = Path(endpoint.removeprefix("ipc://"))
@@ -36,6 +39,7 @@ def request(
     socket = context.socket(zmq.DEALER)
     try:
         socket.setsockopt(zmq.LINGER, 0)
+        curve.use(socket, keys)
         socket.connect(endpoint)
         socket.send(json.dumps({"command": command, "args": dict(args or {})}).encode())
         if not socket.poll(int(timeout_s * 1000)):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import eftraind.client
 
-ALLOWED = ("errors", "clock", "wire", "wire_decode", "wire_records", "client")
+ALLOWED = ("errors", "keys", "clock", "wire", "wire_decode", "wire_records", "client")
 PROBE = """
 import json, sys
 import numpy, zmq
