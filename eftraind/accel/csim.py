@@ -17,7 +17,7 @@ from eftraind.accel import kernel
 from eftraind.accel.device import Capabilities
 from eftraind.accel.kernel_build import library as library_of
 from eftraind.accel.window import KernelDevice
-from eftraind.errors import DeviceError, DeviceUnavailable
+from eftraind.errors import DeviceError, DeviceLost, DeviceUnavailable
 from eftraind.isa import Op, digest
 from eftraind.registers import BEAT_WORDS, Control, Ctrl, KernelSizes
 from eftraind.registers import digest as kernel_digest
@@ -145,7 +145,7 @@ class CsimFabric:
 
     def complete(self) -> None:
         if not self.read(Control.CTRL) & Ctrl.DONE:
-            raise DeviceError("the kernel hangs", remedy="its window lies outside the memory")
+            raise DeviceLost("the kernel hangs", remedy="its window lies outside the memory")
 
     def close(self) -> None:
         self.machine.close()

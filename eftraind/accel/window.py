@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from eftraind.accel.device import Capabilities, Nanoseconds
 from eftraind.accel.host import HostDevice
-from eftraind.errors import DeviceError, DeviceUnavailable, ProgramError
+from eftraind.errors import DeviceError, DeviceLost, DeviceUnavailable, ProgramError
 from eftraind.isa import COMMAND_WORDS, SLOT_COUNT, Program, Slot, Status
 from eftraind.registers import (
     ABORT_BEAT,
@@ -227,7 +227,7 @@ class KernelDevice(HostDevice):
         self._report.invalidate()
         header = _beats(self._report, 0, HEADER_BEATS).ravel().copy()
         if header[Header.TICKET] != self._ticket:
-            raise DeviceError("the kernel left no report", remedy="check the window's size")
+            raise DeviceLost("the kernel left no report", remedy="check the window's size")
         index, status = int(header[Header.INDEX]), int(header[Header.STATUS])
         ran = index + (1 if status and count else 0)
         entries = _beats(self._report, HEADER_BEATS, min(ran, count)).copy()
