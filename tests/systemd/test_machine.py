@@ -206,6 +206,17 @@ def test_a_configuration_that_cannot_work_is_tried_once(machine: Machine) -> Non
     machine.write(FILE, CONFIG % 0.01)
 
 
+def test_tcp_without_a_key_is_tried_once(machine: Machine) -> None:
+    machine.write(CREDENTIAL, "")
+    machine.write(FILE, CONFIG % 0.01 + "listen: ['tcp://127.0.0.1:5557']\n")
+    assert machine.run("systemctl", "start", "eftraind-front", check=False).returncode != 0
+    settled(machine, "eftraind-front", "ActiveState", "failed")
+    assert machine.show("eftraind-front", "ExecMainStatus") == "78"
+    assert machine.show("eftraind-front", "NRestarts") == "0"
+    assert "needs keys, and there is no server key" in machine.journal("eftraind-front")
+    machine.write(FILE, CONFIG % 0.01)
+
+
 @pytest.mark.parametrize(("silent", "result"), [("no", "success"), ("yes", "timeout")])
 def test_a_long_start_gets_the_time_it_shows_it_needs(
     machine: Machine, silent: str, result: str
