@@ -11,7 +11,7 @@ import numpy as np
 from eftraind import boards
 from eftraind.accel.device import Device
 from eftraind.isa import Command, Op, Program, Slot
-from eftraind.plan.build import Build
+from eftraind.plan.build import PLANNED, Build
 from eftraind.plan.cost import Coster
 from eftraind.plan.design import AS_WRITTEN, Design
 from eftraind.plan.machine import Machine
@@ -41,7 +41,7 @@ def clocked(build: Build) -> Predictor:
 
 
 def _coster(build: Build) -> Coster:
-    sizes = {f.name: getattr(build, f.name) for f in fields(Design) if f.name != "traits"}
+    sizes = {f.name: getattr(build, f.name) for f in fields(Design) if f.name not in PLANNED}
     design = Design(**sizes, traits=AS_WRITTEN)
     return Coster(design, Machine.of(design, boards.load(build.board)))
 

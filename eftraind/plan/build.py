@@ -15,6 +15,8 @@ from eftraind.plan.board import Board
 from eftraind.plan.design import Design
 
 FORMAT = 1
+PLANNED = ("traits", "window_words")
+"""Of a design, what no kernel can be built with so far."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Build:
 
 
 def describe(design: Design, board: Board) -> Build:
-    sizes = {name: value for name, value in asdict(design).items() if name != "traits"}
+    sizes = {name: value for name, value in asdict(design).items() if name not in PLANNED}
     return Build(
         format=FORMAT,
         isa_digest=isa.digest(),

@@ -43,9 +43,11 @@ class CommandCost:
 class Coster:
     """Costs of commands on one design and machine; equal commands are costed once."""
 
-    def __init__(self, design: Design, machine: Machine) -> None:
+    def __init__(self, design: Design, machine: Machine, window: Machine | None = None) -> None:
+        """`window`: that of commands whose operands all lie in it, which are all but LOAD."""
         self._design = design
         self._machine = machine
+        self._window = window
         self._known: dict[Job, CommandCost] = {}
 
     def command(self, c: Command) -> CommandCost:
@@ -60,11 +62,16 @@ class Coster:
         return self._known[key]
 
     def _cost(self, job: Job) -> CommandCost:
+        inside = self._window is not None and job.command.op is not Op.LOAD
+        machine = self._window if self._window and inside else self._machine
         if job.command.op not in CONVOLUTIONS:
-            return _outcome(map_cost.cost(job, self._design, self._machine), None, None)
-        tiling = tiling_of(job.command, self._design)
-        total = conv_cost.cost(job, tiling, self._design, self._machine)
-        return _outcome(total, tiling, tiling.tile(self._design))
+            cost = _outcome(map_cost.cost(job, self._design, machine), None, None)
+        else:
+            tiling = tiling_of(job.command, self._design)
+            total = conv_cost.cost(job, tiling, self._design, machine)
+            cost = _outcome(total, tiling, tiling.tile(self._design))
+        # Bytes are those of the DRAM.
+        return replace(cost, read_bytes=0, written_bytes=0) if inside else cost
 
     def program(self, program: Program, kinds: tuple[str, ...]) -> tuple[LayerCost, ...]:
         """Costs by layer and phase, in the program's order; `kinds` of the layers.

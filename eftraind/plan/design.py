@@ -21,6 +21,10 @@ SCALAR_LUT = 3_300
 """One exponential, logarithm, division and square root, for loss and batch normalisation."""
 SEQUENCER_LUT = 2_500
 """Command fetch, checks, tile loops, registers."""
+WINDOW_LUT_PER_WORD = 150
+"""For each word of the window's width: steering of wide words from banks to buffers and back."""
+BANK_LUT = 16
+"""Of each bank: one of four addresses of 12 bits, and its enables."""
 GATHER_LUT = 150
 """For each word of the port for results: what leads a word that is stored through the vector unit,
 whose adders and multiplier are idle then."""
@@ -59,10 +63,16 @@ class Traits:
     """Sums that a batch normalisation needs are taken while another command stores the map."""
     fuses: bool = True
     """A gradient that is whole steps its weights as it is stored; UPDATE does the rest."""
+    splits: bool = True
+    """What would be fewer than PASSES passes is cut smaller, so that its load and its store run
+    beside computing."""
 
 
 SPECIFIED = Traits()
-AS_WRITTEN = Traits(streams=False, beside=False, updates=False, gathers=False, fuses=False)
+PASSES = 4
+AS_WRITTEN = Traits(
+    streams=False, beside=False, updates=False, gathers=False, fuses=False, splits=False
+)
 """As the sources in hls are so far."""
 RUN = 64
 
@@ -98,6 +108,8 @@ class Design:
     traits: Traits = SPECIFIED
     revisit: int = 16
     """Iterations before a sum is met again: no fewer than reading, adding and writing it take."""
+    window_words: int = 0
+    """On-chip memory that serves a range of addresses (`plan.window`); 0: none."""
 
     def __post_init__(self) -> None:
         for name in ("array_m", "array_n"):
@@ -125,6 +137,22 @@ class Design:
     def vector_lanes(self) -> int:
         """The vector unit takes what the widest port brings."""
         return max(self.feature_words, self.result_words)
+
+    @property
+    def window_width(self) -> int:
+        """Words a cycle of a channel to the window: what both free ports of the feature buffers
+        take."""
+        return self.array_n * min(self.pixels, 2)
+
+    @property
+    def window_banks(self) -> int:
+        """Words a cycle of all channels together."""
+        return 2 * self.window_width
+
+    @property
+    def window_bram36(self) -> int:
+        """Banks of one word, side by side."""
+        return self.window_banks * math.ceil(self.window_words / self.window_banks / 1024)
 
     @property
     def sum_cycles(self) -> int:
@@ -173,11 +201,13 @@ def resources(design: Design) -> Resources:
     lut += muls * side_fmul.lut + adds * side_fadd.lut
     lut += SCALAR_LUT + SEQUENCER_LUT + 5 * MASTER_LUT + MASTER_LUT_PER_WORD * words
     fifos = math.ceil(words / 2)
+    if design.window_words:
+        lut += WINDOW_LUT_PER_WORD * design.window_width + BANK_LUT * design.window_banks
     gathers = design.traits.gathers
     lut += GATHER_LUT * design.result_words * (gathers or design.traits.fuses)
     return Resources(
         dsp=dsp + muls * side_fmul.dsp + SCALAR_DSP,
-        bram36=buffer_bram36(design) + fifos + GATHER_BRAM36 * gathers,
+        bram36=buffer_bram36(design) + fifos + GATHER_BRAM36 * gathers + design.window_bram36,
         uram=0,
         lut=lut,
     )

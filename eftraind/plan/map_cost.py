@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from eftraind.errors import ProgramError
 from eftraind.isa import Command, Flag, Op
-from eftraind.plan.design import Design
+from eftraind.plan.design import PASSES, Design
 from eftraind.plan.job import Job
 from eftraind.plan.machine import Channel, Machine
 from eftraind.plan.rounds import Round, Total
@@ -77,7 +77,8 @@ def blocks(moved: Traffic, design: Design) -> int:
     buffer, T lanes wide."""
     room_in = design.feature_depth // 2 * design.t
     room_out = design.output_depth * design.t
-    need = [1]
+    long = moved.work > 4 * PASSES * design.pipeline_cycles
+    need = [PASSES if design.traits.splits and long else 1]
     need += [math.ceil(words / room_in) for words in moved.loads.values()]
     need += [math.ceil(words / room_out) for words in moved.stores.values()]
     return max(need)

@@ -12,7 +12,7 @@ from itertools import product
 from eftraind.errors import ConfigError
 from eftraind.graph import Graph
 from eftraind.isa import Program
-from eftraind.plan import energy, operators
+from eftraind.plan import energy, operators, window
 from eftraind.plan.board import Board, Budget
 from eftraind.plan.cost import CONVOLUTIONS
 from eftraind.plan.design import AS_WRITTEN, SPECIFIED, Design, Traits, resources
@@ -40,6 +40,8 @@ class Limits:
     ports: tuple[int, ...] = (1, 2)
     """Ports that one channel may take."""
     traits: Traits = SPECIFIED
+    windows: bool = True
+    """Whether on-chip memory may hold a whole step."""
 
     def shapes(self) -> Iterator[tuple[int, int, int, int]]:
         """(T, output lanes, input lanes, pixels)"""
@@ -49,7 +51,7 @@ class Limits:
 
 PLANNED = Limits()
 """The kernel as specified."""
-WRITTEN = Limits(across=(1,), pixels=(1,), ports=(1,), traits=AS_WRITTEN)
+WRITTEN = Limits(across=(1,), pixels=(1,), ports=(1,), traits=AS_WRITTEN, windows=False)
 """The kernel as its sources in hls are so far."""
 
 
@@ -220,7 +222,7 @@ class _Search:
     def _refined(self, score: float, design: Design) -> Design:
         """Other buffers, ports and clocks for the chosen shape: each alone, one after another."""
         best = score, design
-        for change in (self._ports_of, self._buffers_of, self._clocks_of):
+        for change in (self._ports_of, self._buffers_of, self._windows_of, self._clocks_of):
             for other in change(best[1]):
                 if other == best[1] or not self._budget.holds(resources(other), self._board.fabric):
                     continue
@@ -252,6 +254,19 @@ class _Search:
                     found.append(other)
                     break
         return found
+
+    def _windows_of(self, design: Design) -> list[Design]:
+        """All of the step on chip, with buffers that leave room for it."""
+        if not self._limits.windows:
+            return []
+        words = window.need_words(self._program(design.t), design)
+        return [
+            replace(
+                design, window_words=words, feature_depth=depth, output_depth=depth,
+                weight_tiles=taps,
+            )
+            for depth, taps in product(DEPTHS, WEIGHT_TILES)
+        ]  # fmt: skip
 
     def _clocks_of(self, design: Design) -> list[Design]:
         if self._objective != "energy":

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from eftraind.isa import Command, Flag, Op
-from eftraind.plan import map_cost
+from eftraind.plan import map_cost, window
 from eftraind.plan.board import Board
 from eftraind.plan.bursts import Dram, Events, Port
 from eftraind.plan.design import Design
@@ -93,9 +93,12 @@ class Kernel:
                     self._ports[channel].burst(min(longest, piece - first))
 
 
-def simulate(job: Job, tiling: Tiling | None, design: Design, board: Board) -> tuple[float, int]:
-    """Cycles of a command and the words it moved; `tiling` for convolutions only."""
-    kernel = Kernel(design, board)
+def simulate(
+    job: Job, tiling: Tiling | None, design: Design, board: Board, *, inside: bool = False
+) -> tuple[float, int]:
+    """Cycles of a command and the words it moved; `tiling` for convolutions only. `inside`: all of
+    it in the window."""
+    kernel = Kernel(*window.inside(design, board)) if inside else Kernel(design, board)
     if tiling is None:
         passes = _stream_passes(job, design)
     elif job.command.op is Op.CONV_WU:

@@ -3,7 +3,7 @@
 from eftraind.errors import ConfigError
 from eftraind.graph import Graph
 from eftraind.isa import Program, Slot
-from eftraind.plan import lower
+from eftraind.plan import lower, window
 from eftraind.plan.board import Board
 from eftraind.plan.cost import Coster
 from eftraind.plan.design import Design, resources
@@ -50,8 +50,15 @@ def memory_bytes(program: Program) -> int:
     return 4 * (slots + len(WEIGHT_SLOTS) * bank)
 
 
+def coster_of(design: Design, board: Board, program: Program) -> Coster:
+    """With the window, if the design has one that holds the step."""
+    inside = window.holds(program, design)
+    near = Machine.of(*window.inside(design, board)) if inside else None
+    return Coster(design, Machine.of(design, board), near)
+
+
 def costed(graph: Graph, board: Board, batch: int, design: Design, program: Program) -> Schedule:
-    coster = Coster(design, Machine.of(design, board))
+    coster = coster_of(design, board, program)
     return Schedule(
         kernel=KERNEL,
         board=board.name,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from eftraind.errors import ConfigError
 from eftraind.isa import Command, Op
-from eftraind.plan.design import Design
+from eftraind.plan.design import PASSES, Design
 from eftraind.plan.outcome import Tile
 from eftraind.plan.shape import ConvShape
 from eftraind.plan.tiles import tiles
@@ -50,6 +50,8 @@ def tiling_of(c: Command, design: Design) -> Tiling:
         area = _along(shape, design, 0, rows) * _along(shape, design, 1, cols)
         fit = min(design.feature_depth // area, design.output_depth // (rows * cols))
         images = _even(shape.images, max(1, min(shape.images, fit)))
+    if design.traits.splits:
+        rows, images = _split(shape, design, rows, cols, images)
     taps = shape.taps(design)
     need = taps * partial_sums(taps + 1, design) + 1 if c.op is Op.CONV_WU else taps
     if need > design.weight_tiles:
@@ -60,6 +62,20 @@ def tiling_of(c: Command, design: Design) -> Tiling:
         )
     group, stays, rounds = _group(shape, taps, design)
     return Tiling(images, rows, cols, group, stays, rounds)
+
+
+def _split(shape: ConvShape, design: Design, rows: int, cols: int, images: int) -> tuple[int, int]:
+    """Fewer images, or rows of one image, a pass, if there would be too few passes."""
+    outs = -(-shape.out_channels // design.array_m)
+    ins = 1 if shape.depthwise else -(-shape.in_channels // design.array_n)
+    areas = -(-shape.out_rows // rows) * -(-shape.out_cols // cols)
+    passes = outs * ins * areas * -(-shape.images // images)
+    if passes >= PASSES:
+        return rows, images
+    pieces = -(-PASSES // passes)
+    if images > 1:
+        return rows, _even(shape.images, -(-images // pieces))
+    return _even(shape.out_rows, -(-rows // pieces)), images
 
 
 def partial_sums(taps: int, design: Design) -> int:

@@ -10,13 +10,13 @@ from functools import lru_cache
 
 from eftraind import boards, networks
 from eftraind.isa import Op
-from eftraind.plan import energy, fuse, search, step
-from eftraind.plan.cost import Coster
+from eftraind.plan import conv_cost, energy, fuse, search, step
+from eftraind.plan.cost import CONVOLUTIONS
 from eftraind.plan.design import Design, Traits
 from eftraind.plan.ef_train import model
-from eftraind.plan.machine import Machine
 from eftraind.plan.outcome import Schedule
 from eftraind.plan.search import Found
+from eftraind.plan.tiling import tiling_of
 from eftraind.planner import kernels
 
 
@@ -118,13 +118,17 @@ def ablation(network: str, board_name: str, batch: int) -> Iterator[Step]:
         f"{ours.pixels} pixels a cycle: the published kernel at our clock and array",
         model.plan(graph, target, batch, wider).gflops,
     )
-    alone = Traits(folds=False, shares=False, overlaps=False, fuses=False)
+    alone = Traits(folds=False, shares=False, overlaps=False, fuses=False, splits=False)
     port = board.ports.width_bits // 32
-    narrow = replace(ours, feature_words=port, weight_words=port, result_words=port, traits=alone)
+    outside = replace(ours, window_words=0)
+    narrow = replace(
+        outside, feature_words=port, weight_words=port, result_words=port, traits=alone
+    )
     overlapping = replace(narrow, traits=replace(alone, overlaps=True))
     folding = replace(narrow, traits=replace(alone, overlaps=True, folds=True))
-    sharing = replace(narrow, traits=replace(ours.traits, fuses=False))
-    stepping = replace(narrow, traits=ours.traits)
+    sharing = replace(narrow, traits=replace(ours.traits, fuses=False, splits=False))
+    stepping = replace(narrow, traits=replace(ours.traits, splits=False))
+    splitting = replace(narrow, traits=ours.traits)
     for change, design in (
         (f"T = {ours.t}, array {shape(ours)}; addresses made in the fabric, no host between tiles",
          narrow),
@@ -132,7 +136,9 @@ def ablation(network: str, board_name: str, batch: int) -> Iterator[Step]:
         ("taps of the first layer folded into the lanes", folding),
         ("small maps share a tile", sharing),
         ("weights step as their gradients are stored", stepping),
-        ("as many ports a channel as the board gives", ours),
+        ("no command has fewer than four passes", splitting),
+        ("as many ports a channel as the board gives", outside),
+        ("a window of on-chip memory, if it holds the step", ours),
     ):  # fmt: skip
         yield Step(change, step.schedule(graph, board, batch, design).gflops)
 
@@ -157,6 +163,8 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
             "that, and UPDATE goes through its words twice, nothing overlaps",
             _with(ours, fuses=False, updates=False),
         ),
+        ("commands may be a single pass", _with(ours, splits=False)),
+        ("no window", replace(ours, window_words=0)),
         ("one port a channel", narrow),
         (f"an array of {shape(square)}", square),
     ):
@@ -210,13 +218,27 @@ def by_operation(network: str, board_name: str, batch: int) -> dict[Op, float]:
     """Cycles an image of each kind of command, in the design for this batch."""
     graph, board = networks.load(network), boards.load(board_name)
     design = found(network, board_name, batch).design
-    coster = Coster(design, Machine.of(design, board))
-    cycles: dict[Op, float] = {}
     program = step.training_program(graph, board, batch, design.t)
+    coster = step.coster_of(design, board, program)
+    cycles: dict[Op, float] = {}
     for job in fuse.jobs(program, design.traits):
         op = job.command.op
         cycles[op] = cycles.get(op, 0.0) + coster.job(job).cycles / batch
     return cycles
+
+
+def array_cycles(network: str, board_name: str, batch: int) -> tuple[int, int]:
+    """Cycles of a step that the array computes, and that its pipeline takes to end each pass."""
+    graph, board = networks.load(network), boards.load(board_name)
+    design = found(network, board_name, batch).design
+    commands = step.training_program(graph, board, batch, design.t).commands
+    counts = [
+        conv_cost.iterations(c, tiling_of(c, design), design)
+        for c in commands
+        if c.op in CONVOLUTIONS
+    ]
+    passes = sum(number for _, number in counts)
+    return sum(cycles for cycles, _ in counts), passes * design.pipeline_cycles
 
 
 def norm_costs() -> Iterator[tuple[str, float]]:
@@ -232,11 +254,3 @@ def norm_costs() -> Iterator[tuple[str, float]]:
     apart = replace(ours.traits, gathers=False)
     yield ("statistics and sums in passes of their own, as in hls", below(apart))
     yield ("as specified: sums taken while the map is stored", below(ours.traits))
-
-
-def dram_cycles(network: str, board_name: str, batch: int) -> float:
-    """Cycles an image that its traffic takes of the DRAM, in the design for this batch."""
-    board, outcome = boards.load(board_name), found(network, board_name, batch).schedule
-    moved_bytes = sum(cost.moved_bytes for cost in outcome.layers)
-    seconds = moved_bytes / board.memory.usable_bytes_per_s
-    return seconds * outcome.clock_mhz * 1e6 / batch

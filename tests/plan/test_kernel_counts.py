@@ -9,7 +9,7 @@ from eftraind import networks
 from eftraind.isa import Op, Program, Slot
 from eftraind.plan import conv_cost, lower, map_cost
 from eftraind.plan.cost import CONVOLUTIONS
-from eftraind.plan.design import Design
+from eftraind.plan.design import AS_WRITTEN, Design
 from eftraind.plan.job import Job
 from eftraind.plan.tiling import tiling_of
 
@@ -35,7 +35,7 @@ def counted(program: Program) -> tuple[Any, Design]:
     t = program.lanes
     design = Design(
         t, t, t, 1, 100.0, "fulldsp", "fabric", "fabric", sizes.feature_depth, sizes.output_depth,
-        sizes.weight_tiles, 4, 4, 4, revisit=sizes.revisit,
+        sizes.weight_tiles, 4, 4, 4, traits=AS_WRITTEN, revisit=sizes.revisit,
     )  # fmt: skip
     return report.entries, design
 

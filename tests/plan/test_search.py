@@ -8,7 +8,7 @@ import pytest
 from eftraind import boards, networks
 from eftraind.errors import ConfigError, ProgramError
 from eftraind.isa import Command, Op
-from eftraind.plan import build, map_cost, search, step
+from eftraind.plan import build, map_cost, search, step, window
 from eftraind.plan.board import Budget
 from eftraind.plan.design import Design, resources
 from eftraind.plan.job import Job
@@ -71,6 +71,23 @@ def test_an_objective_is_not_beaten_by_another_in_its_own_terms(objective: str) 
 def test_what_does_not_fit_is_refused_with_need_and_budget() -> None:
     with pytest.raises(ConfigError, match="vgg16 needs .* of contiguous memory .* has 134.2 MB"):
         search.plan(networks.load("vgg16"), boards.load("pynq-z1"), 1)
+
+
+def test_a_window_holds_a_whole_step_or_is_not_there() -> None:
+    graph, board = networks.load("cifar1x"), boards.load("zcu102")
+    one, many = search.plan(graph, board, 1), search.plan(graph, board, 128)
+    assert many.design.window_words == 0
+    program = step.training_program(graph, board, 1, one.design.t)
+    assert window.holds(program, one.design)
+    assert Budget().holds(one.schedule.resources, board.fabric)
+    less = replace(one.design, window_words=one.design.window_words - 1)
+    assert not window.holds(program, less)
+    without = step.schedule(graph, board, 1, replace(one.design, window_words=0))
+    assert step.schedule(graph, board, 1, less).cycles == without.cycles > one.schedule.cycles
+    assert resources(one.design).bram36 > without.resources.bram36
+    assert one.schedule.gflops > 0.8 * many.schedule.gflops
+    moved = sum(cost.moved_bytes for cost in one.schedule.layers)
+    assert 0 < moved < 0.1 * sum(cost.moved_bytes for cost in without.layers)
 
 
 def test_a_batch_that_does_not_fit_goes_in_chunks() -> None:

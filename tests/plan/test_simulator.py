@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from eftraind import boards, networks
 from eftraind.errors import ConfigError
 from eftraind.isa import Command, Flag, Op, Operand, Slot
-from eftraind.plan import fuse, search, step
+from eftraind.plan import fuse, search, step, window
 from eftraind.plan.board import Board
 from eftraind.plan.cost import Coster
 from eftraind.plan.design import Design
@@ -115,6 +115,22 @@ def test_convolutions(data: st.DataObject) -> None:
         assert_close(drawn_job(data.draw, c), design, board)
     except ConfigError as error:
         assert "takes" in str(error) or "take " in str(error)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_commands_in_the_window(data: st.DataObject) -> None:
+    design, board = data.draw(designs())
+    kind = data.draw(st.sampled_from((convolutions, streams)))
+    job = drawn_job(data.draw, data.draw(kind(design.t)))
+    near = Machine.of(*window.inside(design, board))
+    try:
+        modelled = Coster(design, near).job(job)
+    except ConfigError as error:
+        assert "take" in str(error)
+        return
+    cycles, _ = simulate(job, modelled.tiling, design, board, inside=True)
+    assert abs(modelled.cycles / cycles - 1) < TOLERANCE, (modelled, cycles)
 
 
 @settings(max_examples=80, deadline=None)
