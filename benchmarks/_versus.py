@@ -4,11 +4,13 @@ Turns are short, so that a change of the machine's speed meets both; whoever wai
 are medians over all turns. The network and the batch are the same, as are the threads.
 """
 
+import argparse
 import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,6 +121,40 @@ def _serve(pipe: Connection, side: str, what: str, network: str, arguments: Sequ
             step()
             seconds.append(time.perf_counter() - start)
         pipe.send(seconds)
+
+
+def arguments(
+    text: str | None, *, batches: Sequence[int], turn_s: float
+) -> argparse.ArgumentParser:
+    """The command line of a comparison."""
+    parser = argparse.ArgumentParser(description=text)
+    parser.add_argument("--network", default="cifar1x")
+    parser.add_argument("--batch", type=int, nargs="+", default=list(batches))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--chunk", type=int, default=8, help="images that pass the layers together")
+    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--turn-s", type=float, default=turn_s)
+    parser.add_argument("--compile", action="store_true", help="torch.compile, too")
+    parser.add_argument("--json", type=Path)
+    return parser
+
+
+def forms_of(options: argparse.Namespace) -> tuple[str, ...]:
+    """PyTorch's memory formats to compare with, and its compiler where asked for."""
+    return (*FORMATS, "compiled") if options.compile else FORMATS
+
+
+def measure(what: str, batch: int, options: argparse.Namespace) -> dict[str, list[float]]:
+    return take_turns(
+        what,
+        options.network,
+        batch,
+        options.threads,
+        chunk=options.chunk,
+        turns=options.turns,
+        turn_s=options.turn_s,
+        forms=forms_of(options),
+    )
 
 
 def take_turns(

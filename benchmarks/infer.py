@@ -3,38 +3,19 @@
 python benchmarks/infer.py [--network cifar1x] [--batch 1 8 32] [--threads 2] [--json F]
 """
 
-import argparse
 import json
-from pathlib import Path
 
 import numpy as np
-from _versus import FORMATS, row, take_turns
+from _versus import arguments, forms_of, measure, row
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--network", default="cifar1x")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--chunk", type=int, default=8, help="images that pass the layers together")
-    parser.add_argument("--turns", type=int, default=15)
-    parser.add_argument("--turn-s", type=float, default=0.1)
-    parser.add_argument("--compile", action="store_true", help="torch.compile, too")
-    parser.add_argument("--json", type=Path)
+    parser = arguments(__doc__, batches=[1, 8, 32], turn_s=0.1)
     options = parser.parse_args()
-    forms = (*FORMATS, "compiled") if options.compile else FORMATS
+    forms = forms_of(options)
     rows = []
     for batch in options.batch:
-        seconds = take_turns(
-            "infer",
-            options.network,
-            batch,
-            options.threads,
-            chunk=options.chunk,
-            turns=options.turns,
-            turn_s=options.turn_s,
-            forms=forms,
-        )
+        seconds = measure("infer", batch, options)
         entry = row(options.network, batch, options.threads, seconds)
         for percent in (50, 99):
             ours, *torch = (np.percentile(seconds[name], percent) for name in ("ours", *forms))

@@ -6,37 +6,17 @@ A step is forward, loss, backward, weight gradients and SGD with momentum and we
 also gathers and normalises uint8 samples, which PyTorch here gets ready made.
 """
 
-import argparse
 import json
-from pathlib import Path
 
-from _versus import FORMATS, row, shares, take_turns
+from _versus import arguments, measure, row, shares
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--network", default="cifar1x")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32, 128])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--chunk", type=int, default=8, help="images that pass the layers together")
-    parser.add_argument("--turns", type=int, default=15)
-    parser.add_argument("--turn-s", type=float, default=0.2)
-    parser.add_argument("--compile", action="store_true", help="torch.compile, too")
-    parser.add_argument("--json", type=Path)
+    parser = arguments(__doc__, batches=[1, 8, 32, 128], turn_s=0.2)
     options = parser.parse_args()
-    forms = (*FORMATS, "compiled") if options.compile else FORMATS
     rows = []
     for batch in options.batch:
-        seconds = take_turns(
-            "train",
-            options.network,
-            batch,
-            options.threads,
-            chunk=options.chunk,
-            turns=options.turns,
-            turn_s=options.turn_s,
-            forms=forms,
-        )
+        seconds = measure("train", batch, options)
         rows.append(row(options.network, batch, options.threads, seconds))
         print(
             "{network} train batch {batch:4} on {threads} threads: ours {ours_img_s:8.1f} img/s,"

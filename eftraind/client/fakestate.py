@@ -155,8 +155,10 @@ class FakeState:
                         raise AssertionError(f"sample {sid} of {name} was stored twice")
                     found[name, sid] = Stored(name, sid, int(label), sample)
                 continue
+            if put.targets is None:
+                raise AssertionError(f"a PUT of {put.op.name} without targets")
             labels = put.labels if put.labels is not None else np.full(put.count, NO_LABEL)
-            for target, label in zip(put.targets if put.targets is not None else (), labels):  # noqa: B905
+            for target, label in zip(put.targets, labels, strict=True):
                 key = (name, int(target))
                 if key in found and put.op == Op.WITHDRAWALS:
                     del found[key]
