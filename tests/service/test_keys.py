@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 import zmq
-from harness import Daemon, images, until, write_config
+from harness import Daemon, images, small_config, until, write_config
 
 from eftraind.client import Client, ClientError, Disconnected, Refused
 from eftraind.client.curve import new_pair
+from eftraind.errors import ConfigError
 from eftraind.keys import KeyFile, Peer, allowed_line, read_allowed, read_key_file
+from eftraind.metrics import Metrics
+from eftraind.service.guard import Guard
 from eftraind.service.request import RequestFailed, request
 
 Make = Callable[..., Daemon]
@@ -243,23 +246,30 @@ def front_says(box: Path, environ: dict[str, str] | None = None, **sections: Any
 def test_what_is_wrong_with_keys_is_one_line(box: Path) -> None:
     tcp: dict[str, Any] = {"listen": ["tcp://127.0.0.1:*"]}
     assert "needs keys" in front_says(box, **tcp)
-    assert "needs keys" in front_says(box, events=["tcp://127.0.0.1:*"])
-    assert "needs keys" in front_says(box, admin="tcp://127.0.0.1:*")
+    for other in ({"events": ["tcp://127.0.0.1:*"]}, {"admin": "tcp://127.0.0.1:*"}):
+        with pytest.raises(ConfigError, match="needs keys"):
+            Guard(small_config(box, **other), {}, Metrics(owner="front"))
     key, allow = box / "server", box / "allow"
     tcp["keys"] = {"server": str(key), "clients": str(allow)}
+
+    def fault() -> str:
+        with pytest.raises(ConfigError) as caught:
+            Guard(small_config(box, **tcp), {}, Metrics(owner="front"))
+        return str(caught.value)
+
     assert f"cannot read {key}" in front_says(box, **tcp)
     key.write_text(new_pair().text("x"))
     key.chmod(0o644)
-    assert "chmod 600" in front_says(box, **tcp)
+    assert "chmod 600" in fault()
     key.chmod(0o600)
-    assert f"cannot read {allow}" in front_says(box, **tcp)
+    assert f"cannot read {allow}" in fault()
     allow.write_text("")
     allow.chmod(0o666)
-    assert "chmod 640" in front_says(box, **tcp)
+    assert "chmod 640" in fault()
     key.write_text("secret x\n")
-    assert "server, line 1" in front_says(box, **tcp)
+    assert "server, line 1" in fault()
     key.write_text(KeyFile(new_pair().secret, new_pair().public).text("x"))
-    assert "not that of its secret key" in front_says(box, **tcp)
+    assert "not that of its secret key" in fault()
 
 
 def test_keys_from_systemd(box: Path, daemon: Make, monkeypatch: pytest.MonkeyPatch) -> None:
