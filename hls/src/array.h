@@ -1,6 +1,6 @@
 // The T x T array of multipliers: convolutions forward and backward, and weight gradients. Everything
 // that is a sum of products over channels or pixels goes through it; depthwise convolution and average
-// pooling do with diagonal weights. Arithmetic on chip only, no memory.
+// pooling use its diagonal alone. Arithmetic on chip only, no memory.
 #pragma once
 #include "geometry.h"
 
@@ -27,8 +27,11 @@ struct Adders<LOW, 1> {
   static inline float sum(bool, const float product[T], const float[T], float[T]) { return product[LOW]; }
 };
 
-// One iteration of the array: y += v * w, or w += v (outer) d. `fresh` sums begin at 0.
-inline void multiply(bool outer, bool fresh, const float v[T], const float d[T], float w[T][T], float y[T]) {
+// One iteration of the array: y += v * w, or w += v (outer) d. `fresh` sums begin at 0. If `lone`, a lane
+// of y takes nothing of others: products off the diagonal are 0 by selection, which a NaN does not pass as
+// it would a multiplication by 0.
+inline void multiply(bool outer, bool lone, bool fresh, const float v[T], const float d[T], float w[T][T],
+                     float y[T]) {
   HLS(INLINE)
 array_m:
   for (int m = 0; m < T; ++m) {
@@ -39,7 +42,7 @@ array_m:
       HLS(UNROLL)
       const float product = v[n] * (outer ? d[m] : w[n][m]);
       HLS(BIND_OP variable=product op=fmul impl=EFT_FMUL)
-      products[n] = product;
+      products[n] = !outer && lone && n != m ? 0.0f : product;
       old[n] = fresh ? 0.0f : w[n][m];
     }
     const float tree = Adders<0, T>::sum(outer, products, old, sums);
@@ -135,8 +138,8 @@ inline void advance(Groups& g) {
 
 // A pass through the array, in one loop. Forward and backward: y (+)= all taps. The taps of a stride meet
 // disjoint output pixels, so the first tap of each sets them; output pixels that no tap meets are
-// cleared. Outer: w (+)= x (outer) y, y being dy.
-static int convolve(bool outer, const Axis& rows, const Axis& cols, const Pass& p, int tap_slots,
+// cleared. Outer: w (+)= x (outer) y, y being dy. `lone`: each channel by itself.
+static int convolve(bool outer, bool lone, const Axis& rows, const Axis& cols, const Pass& p, int tap_slots,
                     const float x[X_DEPTH][T], float w[W_DEPTH][T][T], float y[Y_DEPTH][T]) {
   HLS(INLINE off)
   const int row_sets = rows.back ? rows.stride : 1, col_sets = cols.back ? cols.stride : 1;
@@ -178,7 +181,7 @@ array_pixel:
       } else {
         WATCH(y, to, i);
       }
-      multiply(outer, fresh, v, d, w[slot], y[to]);
+      multiply(outer, lone, fresh, v, d, w[slot], y[to]);
     }
     if (outer) advance(groups);
     else advance(taps);

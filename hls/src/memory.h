@@ -170,11 +170,12 @@ inline void advance(const Kernel& k, Weights& w) {
   if (w.col == k.cols) w.col = 0;
 }
 
-// The taps of a pass, transposed on the way in for BP; depthwise weights become diagonals.
+// The taps of a pass, transposed on the way in for BP; depthwise weights are diagonals, of which the rest
+// is never used.
 static void load_weights(const Word* port, const Kernel& k, const Pass& p, float w[W_DEPTH][T][T]) {
   HLS(INLINE off)
   const int m_tile = k.back ? p.in_tile : p.out_tile, n_tile = k.back ? p.out_tile : p.in_tile;
-  const int zeros = k.lanes < T || k.depthwise ? p.rows.taps * p.cols.taps * T : 0;
+  const int zeros = k.lanes < T && !k.depthwise ? p.rows.taps * p.cols.taps * T : 0;
   int zero_slot = p.slot, zero_n = 0;
 weights_zero:
   for (int i = 0; i < zeros; ++i) {

@@ -147,7 +147,7 @@ static int compute(const Work& k, const Pass& p, float x[X_DEPTH][T], float w[W_
       if (k.c.op == OP_AVG_BP && has(k.c, FLAG_EXCLUDE_PAD)) {
         steps += share_windows(k.window_rows, k.window_cols, p, x);
       }
-      steps += convolve(k.kind == GRADIENT, k.rows, k.cols, p, k.unit ? 0 : 1, x, w, y);
+      steps += convolve(k.kind == GRADIENT, k.channelwise, k.rows, k.cols, p, k.unit ? 0 : 1, x, w, y);
       if (k.kind == GRADIENT && p.last) steps += fold_partials(p, w);
       break;
     case MAXIMUM:

@@ -151,6 +151,30 @@ def test_depthwise_listed(kind: Kind, stride: int) -> None:
             depthwise(kind, narrow, choice)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("mean", [False, True], ids=["depthwise", "average"])
+def test_a_channel_by_itself_keeps_what_is_no_number_to_itself(
+    kind: Kind, mean: bool, value: float
+) -> None:
+    rng, t = np.random.default_rng(7), kind.lanes
+    window = Window(2, 3, 3, 6, 7, (3, 3), (2, 2), (1, 1))
+    w = depthwise_weights(rng, window, t, bias=False)
+    weights = {} if mean else {"weights": w}
+    groups = 1 if mean else window.m
+    spoilt = 1
+    for op, source, target_size in (
+        (Op.AVG_FP if mean else Op.CONV_FP, window.x(rng, t), window.y_padding(t).size),
+        (Op.AVG_BP if mean else Op.CONV_BP, window.y(rng, t), window.x_padding(t).size),
+    ):
+        source = source.ravel()
+        source[spoilt::t] = value
+        operands = {"src": source, **weights, "dst": noise(rng, target_size)}
+        command = replace(window.command(op, Flag.NONE, t), groups=groups)
+        found = judge(kind, Case(command, operands))["dst"]
+        lanes = np.isfinite(found.reshape(-1, t)).all(axis=0)
+        assert not lanes[spoilt] and lanes[np.arange(t) != spoilt].all()
+
+
 def flat(op: Op, flags: Flag, shape: tuple[int, int, int, int], t: int, **more: Any) -> Command:
     images, channels, rows, cols = shape
     sizes = {"rows_in": rows, "cols_in": cols, "rows_out": rows, "cols_out": cols, "lanes": t}
