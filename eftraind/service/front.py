@@ -7,7 +7,6 @@ here, and nothing here waits for anything but the poller.
 
 import contextlib
 import gc
-import json
 import logging
 import os
 import signal
@@ -21,23 +20,24 @@ import zmq
 from eftraind import link, networks
 from eftraind.clock import Clock
 from eftraind.config import Config, changes
-from eftraind.errors import EftraindError, StorageError, WireError
+from eftraind.errors import EftraindError, StorageError
 from eftraind.fsio import FileOps, StateLock
 from eftraind.keys import Peer, contents
 from eftraind.metrics import Metrics
 from eftraind.service import logs
-from eftraind.service.clients import Clients, Model
+from eftraind.service.clients import Clients
 from eftraind.service.control import Control
 from eftraind.service.guard import Guard
 from eftraind.service.heart import Heart
 from eftraind.service.ingest import Ingest
+from eftraind.service.mail import ClientMail, EngineMail, EventSocket
 from eftraind.service.predict import Predict
+from eftraind.service.report import Report
 from eftraind.service.samplelog import SampleLog, prepare_directories
 from eftraind.service.session import EngineSession
-from eftraind.service.sockets import Received, Router, publisher
-from eftraind.service.watch import Watch, package_version
-from eftraind.wire import Bye, Hello, Infer, Kind, Ping, Stream
-from eftraind.wire_decode import decode_request, split_header
+from eftraind.service.sockets import Router, publisher
+from eftraind.service.watch import Watch
+from eftraind.wire import Bye, Stream
 
 TURN_MS = 50
 BUSY_TURN_MS = 5  # while something has a deadline soon
@@ -46,8 +46,6 @@ TICK_S = 0.02
 DISK_DEADLINE_S = 60.0  # a card collecting garbage stalls for seconds, not for a minute
 SHOW_S = 0.5
 SWITCH_INTERVAL_S = 0.0005  # the committer's Python must not delay the loop by CPython's 5 ms
-
-ROLE_OF = {Kind.PUT: "ingest", Kind.INFER: "infer"}
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +109,6 @@ class Front:
         self._stack.callback(self.watch.close)
         self.watch.start()
         self._writable = True
-        self._messages = self.metrics.counter("messages_total")
 
     def _lock(self, ops: FileOps, directory: Path) -> None:
         try:
@@ -147,8 +144,9 @@ class Front:
             context, config.control_endpoints, secret=secret, max_frame_bytes=65_536
         )
         self._stack.callback(self._control_router.close)
-        self._events, events = publisher(context, config.events_endpoints, secret)
-        self._stack.callback(self._events.close)
+        socket, events = publisher(context, config.events_endpoints, secret)
+        self._stack.callback(socket.close)
+        self._events = EventSocket(socket, self.metrics, self.watch.live.event)
         self._bindings = (self._clients_router.binding, self._control_router.binding, events)
         self.events_endpoint = events.all[0]
         self._network_events = events.network[0] if events.network else ""
@@ -179,7 +177,7 @@ class Front:
             source=self.log,
             network_digest=network_digest,
             deadline_s=config.supervise.engine_deadline_s,
-            on_change=self._engine_changed,
+            on_change=lambda up: self._engine_mail.engine_changed(up),
             metrics=self.metrics,
             clock=self._clock,
         )
@@ -201,6 +199,19 @@ class Front:
             require=self.guard.require,
             clock=self._clock,
         )
+        self.report = Report(self.log, self.session, self.clients)
+        self._client_mail = ClientMail(
+            self.clients, self.guard, self.ingest, self.predict, self.metrics
+        )
+        self._engine_mail = EngineMail(
+            session=self.session,
+            clients=self.clients,
+            predict=self.predict,
+            control=self.control,
+            events=self._events,
+            page=self.watch.page,
+            metrics=self.metrics,
+        )
 
     # the loop
 
@@ -214,11 +225,11 @@ class Front:
                 os.read(self._wake_reader, 65_536)
         self._settle()
         if self._link_router.socket in ready:
-            self._drain(self._link_router, self._on_link)
+            self._drain(self._link_router, self._engine_mail.handle)
         if self.guard.socket is not None and self.guard.socket in ready:
             self.guard.answer(self._clock.monotonic_s())
         if self._clients_router.socket in ready:
-            self._drain(self._clients_router, self._on_client)
+            self._drain(self._clients_router, self._client_mail.handle)
         if self._control_router.socket in ready:
             self._drain(self._control_router, self.control.handle)
         self.clients.flush()
@@ -255,15 +266,16 @@ class Front:
         if now_s < self._show_s:
             return
         self._show_s = now_s + SHOW_S
-        self.watch.tick(self._facts)
-        self._heart.say(self._summary())
+        self.watch.tick(lambda: self.report.facts(now_s - self._started_s))
+        self._heart.say(self.report.summary())
         self.clients.expire()
         if self.log.tick():
             self.clients.recover(self.log.last_seqs)
         self.log.show(self.session.consumed_seq)
         if self.log.writable != self._writable:
             self._writable = self.log.writable
-            self.publish("alarm", {"condition": "journal_writable", "holds": self._writable})
+            holds = {"condition": "journal_writable", "holds": self._writable}
+            self._events.publish("alarm", holds)
         if self.session.up:
             lag = self.log.durable_seq - self.session.fetched_seq
             self.metrics.gauge("engine_lag_records").set(max(0, lag))
@@ -273,111 +285,6 @@ class Front:
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # full: the loop is being woken already
             os.write(self._wake_writer, b"w")
-
-    # messages
-
-    def _on_client(self, received: Received) -> None:
-        frames = received.frames
-        name = "unreadable"
-        kind: Kind | None = None
-        try:
-            if received.parts != 2:
-                raise WireError(
-                    f"the message has {received.parts} parts", remedy="send one header and one body"
-                )
-            kind, header = split_header(frames[0])
-            name = kind.name.lower()
-            self._dispatch(received, kind, header, memoryview(frames[1]))
-        except EftraindError as error:
-            if kind == Kind.INFER:
-                self.predict.refused(error)
-            self.clients.refuse(received.identity, frames, error)
-        self._messages.inc(1, name)
-
-    def _dispatch(self, received: Received, kind: Kind, header: bytes, body: memoryview) -> None:
-        self.guard.admit(received.user)
-        if kind == Kind.HELLO:
-            hello = decode_request((header, body))
-            assert isinstance(hello, Hello)
-            self.clients.hello(received.identity, hello, received.user)
-            return
-        connection = self.clients.find(received.identity, received.user)
-        if kind in ROLE_OF:
-            self.guard.require(received.user, ROLE_OF[kind])
-        if kind == Kind.PUT:
-            self.ingest.put(connection, header, body)
-            return
-        request = decode_request((header, body), self.stream)
-        if isinstance(request, Infer):
-            self.predict.infer(connection, request, body)
-        elif isinstance(request, Ping):
-            self.clients.ping(connection, request)
-        elif isinstance(request, Bye):
-            self.clients.close(connection)
-
-    def _on_link(self, received: Received) -> None:
-        try:
-            if received.parts != 2:
-                raise link.LinkError(f"a link message of {received.parts} parts")
-            message = link.decode(received.frames)
-            if not self.session.accept(received.identity, message):
-                self._from_engine(message)
-        except (link.LinkError, ValueError) as error:
-            self.metrics.counter("link_errors_total").inc()
-            log.error("bad message from the engine: %s", error)
-
-    def _from_engine(self, message: link.Message) -> None:
-        if isinstance(message, link.Prediction):
-            self._serves(message.version, message.hash)
-            self.predict.prediction(message)
-        elif isinstance(message, link.InferError):
-            self.predict.error(message)
-        elif isinstance(message, link.Event):
-            self._heard(message.topic, message.data)
-        elif isinstance(message, link.MetricsSnapshot):
-            self.watch.page.show(message.samples)
-        elif isinstance(message, link.Reply):
-            self.control.reply(message)
-        else:
-            raise link.LinkError(f"{message.kind} is not for the front")
-
-    def _heard(self, topic: str, data: dict[str, Any]) -> None:
-        version, weights_hash = data.get("version"), data.get("hash")
-        changed = topic in ("swapped", "rolled_back")
-        if changed and isinstance(version, int) and isinstance(weights_hash, str):
-            self._serves(version, weights_hash)
-        self.publish(topic, data)
-
-    def _serves(self, model_version: int, weights_hash: str) -> None:
-        if self.clients.model.version != model_version:
-            self.clients.model = Model(model_version, weights_hash)
-
-    def _engine_changed(self, up: bool) -> None:
-        if up and self.session.hello is not None:
-            self._serves(self.session.hello.version, self.session.hello.weights_hash)
-        if not up:
-            self.watch.page.show([])  # what is no longer known is absent
-            self.predict.engine_down()
-            self.control.engine_down()
-        self.publish("engine", {"up": up})
-
-    def publish(self, topic: str, data: dict[str, Any]) -> None:
-        """Send an event to whoever listens."""
-        self.metrics.counter("events_total").inc(1, topic)
-        self.watch.live.event(topic, data)
-        self._events.send_multipart([topic.encode(), json.dumps(data).encode()], zmq.NOBLOCK)
-
-    def _facts(self) -> dict[str, Any]:
-        """What the live page shows beside its curves."""
-        connections = list(self.clients.connections.values())
-        model = self.clients.model
-        return {
-            "uptime_s": round(self._clock.monotonic_s() - self._started_s),
-            "conditions": {"engine_up": self.session.up, "journal_writable": self.log.writable},
-            "weights": {"version": model.version, "hash": model.weights_hash},
-            "clients": len(connections),
-            "producers": [connection.producer.name for connection in connections[:20]],
-        }
 
     # the outside
 
@@ -415,51 +322,20 @@ class Front:
         except EftraindError as error:
             log.error("reload refused: %s", error)
 
-    def _summary(self) -> str:
-        if not self.session.up:
-            return "degraded: no engine; samples are kept, predictions are refused"
-        if not self._writable:
-            return "degraded: the journal takes no samples; predictions go on"
-        return (
-            f"version {self.clients.model.version} serves {len(self.clients.connections)} clients"
-        )
-
     def status(self) -> dict[str, Any]:
-        """The front's part of `eftraind status`; the engine adds to `engine`."""
-        now_s = self._clock.monotonic_s()
-        journal = self.log.status()
-        return {
-            "version": package_version(),
-            "pid": os.getpid(),
-            "uptime_s": round(now_s - self._started_s, 3),
-            "conditions": {"engine_up": self.session.up, "journal_writable": journal["writable"]},
-            "endpoints": {
-                "listen": list(self._clients_router.endpoints),
-                "events": self.events_endpoint,
-                "control": self._control_router.endpoints[0],
-                "metrics_port": self.watch.port,
-            },
-            "sample": {
-                "shape": list(self.stream.shape),
-                "dtype": self.stream.dtype,
-                "classes": self.stream.classes,
-            },
-            "clients": [
-                {
-                    "producer": connection.producer.name,
-                    "client": connection.client,
-                    "received_seq": connection.producer.received_seq,
-                    "durable_seq": connection.producer.durable_seq,
-                    "silent_s": round(now_s - connection.heard_s, 3),
-                }
-                for connection in list(self.clients.connections.values())[:100]
-            ],
-            "producers": len(self.clients.producers),
+        """The front's part of `eftraind status`."""
+        endpoints = {
+            "listen": list(self._clients_router.endpoints),
+            "events": self.events_endpoint,
+            "control": self._control_router.endpoints[0],
+            "metrics_port": self.watch.port,
+        }
+        counts = {
             "queue_bytes": self.ingest.queue_bytes,
             "infer_in_flight": self.predict.in_flight,
-            "journal": {**journal, "consumed_seq": self.session.consumed_seq},
-            "engine": self.session.status(),
         }
+        now_s = self._clock.monotonic_s()
+        return self.report.status(now_s, now_s - self._started_s, endpoints, counts)
 
     def finish(self) -> None:
         """Make everything received durable, acknowledge it, say BYE."""
