@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from harness import write_config
 
+from eftraind.client.curve import new_pair
+
 CLI = [sys.executable, "-m", "eftraind"]
 CONFIG = 78
 
@@ -43,7 +45,12 @@ def test_a_port_in_use(box: Path, taken: int) -> None:
     words = ("metrics.listen", "in use", "free port")
     assert refused(box, "front", str(taken), *words[1:], metrics=metrics) == CONFIG
     listen = [f"tcp://127.0.0.1:{taken}"]
-    assert refused(box, "front", str(taken), "in use", listen=listen) == CONFIG
+    server, clients = box / "server.key", box / "clients.allow"
+    server.write_text(new_pair().text("server"))
+    server.chmod(0o600)
+    clients.touch(0o640)
+    keys = {"server": str(server), "clients": str(clients)}
+    assert refused(box, "front", str(taken), "in use", listen=listen, keys=keys) == CONFIG
 
 
 def test_a_port_in_use_ends_the_supervisor_too(box: Path, taken: int) -> None:
