@@ -15,10 +15,11 @@ import pytest
 from eftraind.client.results import Settings
 from eftraind.client.session import Phase, Session
 from eftraind.clock import FakeClock
-from eftraind.config import IngestConfig
+from eftraind.config import Config, IngestConfig
 from eftraind.errors import EftraindError, JournalFull, WireError
 from eftraind.metrics import Metrics
 from eftraind.service.clients import Clients
+from eftraind.service.guard import Guard
 from eftraind.service.ingest import Ingest, Outcome, Submission
 from eftraind.service.sockets import Sent
 from eftraind.wire import Buffer, Hello, Kind, Ping, Put, Stream
@@ -84,7 +85,9 @@ class Daemon:
     def __init__(self, disk: Disk, clock: FakeClock, wires: "Wires") -> None:
         self.disk = disk
         metrics = Metrics()
-        self.clients = Clients(CONFIG, STREAM, wires.send, metrics, clock)
+        self.clients = Clients(
+            CONFIG, STREAM, wires.send, metrics, clock, Guard(Config(), {}, metrics)
+        )
         self.clients.recover(disk.last_seqs)
         self.ingest = Ingest(self.clients, STREAM, disk.submit, self.readmit, metrics)
 
