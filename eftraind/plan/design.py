@@ -56,8 +56,8 @@ class Traits:
     """The second map of a streaming command comes on the port for weights; else on the one for
     features, behind the first."""
     updates: bool = True
-    """UPDATE goes through its words once; else twice, first to find what is not finite, and load,
-    step and store follow each other."""
+    """UPDATE goes through its words once; else twice but for the last block, first to find what is
+    not finite, and load, step and store follow each other."""
 
     gathers: bool = True
     """Sums that a batch normalisation needs are taken while another command stores the map."""

@@ -94,8 +94,8 @@ def cost(job: Job, design: Design, machine: Machine) -> Total:
     total = Total()
     total.command(machine)
     if c.op is Op.UPDATE and not design.traits.updates:
-        total.alone(machine, Round(0, load=load), 2 * number)
-        total.add(machine, Round(compute), 2 * number)
+        total.alone(machine, Round(0, load=load), 2 * number - 1)
+        total.add(machine, Round(compute), 2 * number - 1)
         total.alone(machine, Round(0, store=store), number)
         return total
     total.alone(machine, Round(0, load=load))

@@ -160,7 +160,7 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
         ("the second map of a streaming command comes behind the first", _with(ours, beside=False)),
         ("gradients are stored, UPDATE steps all weights", _with(ours, fuses=False)),
         (
-            "that, and UPDATE goes through its words twice, nothing overlaps",
+            "that, and UPDATE takes all blocks but the last twice, nothing overlaps",
             _with(ours, fuses=False, updates=False),
         ),
         ("commands may be a single pass", _with(ours, splits=False)),

@@ -201,34 +201,32 @@ adam_word:
   return good;
 }
 
-// Twice over all words: the first round writes nothing and finds out whether anything is not finite.
+// Every chunk is looked at before the first is written, so that nothing is if anything is not finite. The
+// last is still at hand then and is written first; the others come again.
 static int update(const Word* features, const Word* weights, Word* results, const Command& c, const Places& at,
                   const Rates& rates, Count& count) {
   HLS(INLINE off)
   const bool moments = has(c, FLAG_ADAM);
-  bool good = true;
-update_round:
-  for (int round = 0; round < 2; ++round) {
-  update_chunk:
-    for (int done = 0; done < c.count; done += CHUNK * T) {
-      HLS(LOOP_TRIPCOUNT min=1 max=64)
-      const int words = least(c.count - done, CHUNK * T), beat = done / BEAT_WORDS;
-      const int second = at.extra.beat + c.axis / BEAT_WORDS + beat;
-      load_words<X_DEPTH>(features, at.src.beat + beat, words, x0);
-      load_words<Y_DEPTH>(weights, at.dst.beat + beat, words, y0);
-      load_words<Y_DEPTH>(results, at.extra.beat + beat, words, y1);
-      if (moments) load_words<X_DEPTH>(features, second, words, x1);
-      const bool fine = moments ? step_adam(rates, words) : step_sgd(rates, has(c, FLAG_NESTEROV), words);
-      good = good && fine;
-      count.steps += moments ? words : ceil_div(words, BEAT_WORDS);
-      ++count.passes;
-      if (round == 1) {
-        store_words<Y_DEPTH>(results, at.dst.beat + beat, words, y0);
-        store_words<Y_DEPTH>(results, at.extra.beat + beat, words, y1);
-        if (moments) store_words<X_DEPTH>(results, second, words, x1);
-      }
-    }
+  const int last = ceil_div(c.count, CHUNK * T) - 1;
+update_chunk:
+  for (int visit = 0; visit <= 2 * last; ++visit) {
+    HLS(LOOP_TRIPCOUNT min=1 max=64)
+    const int done = (visit <= last ? visit : visit - last - 1) * CHUNK * T;
+    const int words = least(c.count - done, CHUNK * T), beat = done / BEAT_WORDS;
+    const int second = at.extra.beat + c.axis / BEAT_WORDS + beat;
+    load_words<X_DEPTH>(features, at.src.beat + beat, words, x0);
+    load_words<Y_DEPTH>(weights, at.dst.beat + beat, words, y0);
+    load_words<Y_DEPTH>(results, at.extra.beat + beat, words, y1);
+    if (moments) load_words<X_DEPTH>(features, second, words, x1);
+    const bool good = moments ? step_adam(rates, words) : step_sgd(rates, has(c, FLAG_NESTEROV), words);
+    count.steps += moments ? words : ceil_div(words, BEAT_WORDS);
+    ++count.passes;
     if (!good) return STATUS_NONFINITE;
+    if (visit >= last) {
+      store_words<Y_DEPTH>(results, at.dst.beat + beat, words, y0);
+      store_words<Y_DEPTH>(results, at.extra.beat + beat, words, y1);
+      if (moments) store_words<X_DEPTH>(results, second, words, x1);
+    }
   }
   return STATUS_OK;
 }

@@ -118,6 +118,15 @@ def test_update_not_finite(kind: Kind, case: Case) -> None:
     assert "UPDATE" in text and "learning_rate" in text
 
 
+@pytest.mark.parametrize("bad", [0, 500, 999])
+def test_an_update_in_several_blocks_writes_nothing(kind: Kind, bad: int) -> None:
+    words = 1000  # the small kernel holds 192 of them
+    g, ones = np.ones(words, np.float32), np.ones(words, np.float32)
+    g[bad] = np.nan
+    operands = {"src": g, "dst": ones, "extra": ones.copy(), "aux": hypers(RATE=0.1)}
+    refused(kind, Case(Command(Op.UPDATE, count=words), operands), NonFiniteError)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
 def test_statistics_not_finite(kind: Kind, value: float) -> None:
     rng, t = np.random.default_rng(0), kind.lanes
