@@ -53,8 +53,8 @@ class Traits:
     """A store's mask and old sums come as a stream; else in runs of RUN pixels, read, then
     written."""
     beside: bool = True
-    """The second map of a streaming command comes on the port for weights; else on the one for
-    features, behind the first."""
+    """The second map of every streaming command comes on the port for weights; else that of one
+    whose maps differ in shape (POOL_BP) comes on the one for features, behind the first."""
     updates: bool = True
     """UPDATE goes through its words once; else twice but for the last block, first to find what is
     not finite, and load, step and store follow each other."""

@@ -26,8 +26,8 @@ SOFTMAX_CYCLES = 80
 FINISH_CYCLES = 60
 """Square root, division and what goes with them, of one channel of a batch normalisation."""
 
-TWO_MAPS = (Op.POOL_BP, Op.BN_SUM, Op.BN_BP, Op.ADD_FP)
-"""Commands that read two maps."""
+TWO_SHAPES = (Op.POOL_BP,)
+"""Commands that read two maps of different shapes."""
 
 Words = dict[Channel, int]
 Extents = dict[str, int]
@@ -50,7 +50,7 @@ def traffic(job: Job, design: Design) -> Traffic:
         raise ProgramError(f"no cost formula for {c.op!r}", remedy="extend plan.map_cost")
     moved = _summed(formula(c, design, extents(c, design.t)), job, design)
     loads = dict(moved.loads)
-    if c.op in TWO_MAPS and not design.traits.beside:
+    if c.op in TWO_SHAPES and not design.traits.beside:
         loads[Channel.IN] += loads.pop(Channel.WEIGHTS)
     return Traffic(_named(loads), _named(moved.stores), moved.work)
 

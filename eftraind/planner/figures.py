@@ -157,7 +157,7 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
     for change, design in (
         ("as specified", ours),
         ("masks are read and results written by turns", _with(ours, streams=False)),
-        ("the second map of a streaming command comes behind the first", _with(ours, beside=False)),
+        ("the second map of POOL_BP comes behind the first", _with(ours, beside=False)),
         ("gradients are stored, UPDATE steps all weights", _with(ours, fuses=False)),
         (
             "that, and UPDATE takes all blocks but the last twice, nothing overlaps",

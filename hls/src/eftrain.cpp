@@ -71,11 +71,11 @@ static int run(const Word* features, const Word* weights, Word* results, Word* c
     case OP_BN_STAT: {
       if (tiles(c.n) > MOST_NORM_TILES) return FAULT_TOO_LARGE;
       const bool follows = named && !has(c, FLAG_FROZEN);
-      return statistics(features, results, c, at, follows, follows ? peek(control, at.aux, 0) : 0.0f, count);
+      return statistics(features, weights, results, c, at, follows, follows ? peek(control, at.aux, 0) : 0.0f, count);
     }
     case OP_BN_SUM:
     case OP_BIAS_WU:
-      channel_sums(features, results, c, at, named, count);
+      channel_sums(features, weights, results, c, at, named, count);
       return STATUS_OK;
     default:
       return maps(features, weights, results, control, c, at, count);

@@ -107,6 +107,42 @@ load_image:
   }
 }
 
+// The same part of two maps of one shape, a beat of each an iteration: the second comes on a port of its
+// own and lies in the upper half of the buffer, through the other port of its banks.
+static void load_both(const Word* port, const Word* beside, const Map& a, const Map& b, int tile, const Box& box,
+                      float x[X_DEPTH][T]) {
+  HLS(INLINE off)
+  const bool whole = box.cols == a.cols;
+  const int rows = whole ? 1 : box.rows, beats = (whole ? box.rows * box.cols : box.cols) * QUADS;
+  int pixel = 0, q = 0;
+both_image:
+  for (int i = 0; i < box.images; ++i) {
+    HLS(LOOP_TRIPCOUNT min=1 max=8)
+  both_row:
+    for (int r = 0; r < rows; ++r) {
+      HLS(LOOP_TRIPCOUNT min=1 max=64)
+      const int start = row_beat(a, box.image + i, tile, box.row + r, box.col);
+      const int other = start - a.place.beat + b.place.beat;
+    both_beat:
+      for (int k = 0; k < beats; ++k) {
+        HLS(PIPELINE II=1)
+        HLS(LOOP_TRIPCOUNT min=4 max=8192)
+        const Word one = port[start + k], two = beside[other + k];
+      both_lane:
+        for (int e = 0; e < BEAT_WORDS; ++e) {
+          HLS(UNROLL)
+          x[pixel][q * BEAT_WORDS + e] = one.v[e];
+          x[X_DEPTH / 2 + pixel][q * BEAT_WORDS + e] = two.v[e];
+        }
+        if (++q == QUADS) {
+          q = 0;
+          ++pixel;
+        }
+      }
+    }
+  }
+}
+
 // A convolution's weights in memory, and how their taps share lanes.
 struct Kernel {
   Place place;

@@ -6,17 +6,17 @@ namespace eft {
 
 constexpr int MOST_NORM_TILES = Y_DEPTH < W_DEPTH * T ? Y_DEPTH : W_DEPTH * T;
 
-static void load_operands(const Word* features, const Map& a, const Map& b, bool both, int tile, const Pass& p,
-                          float x[X_DEPTH][T]) {
+static void load_operands(const Word* features, const Word* weights, const Map& a, const Map& b, bool both, int tile,
+                          const Pass& p, float x[X_DEPTH][T]) {
   HLS(INLINE off)
   if (!p.valid) return;
-  load_box<X_DEPTH>(features, a, tile, input_box(p), 1, 0, x);
-  if (both) load_box<X_DEPTH>(features, b, tile, input_box(p), 1, X_DEPTH / 2, x);
+  if (both) load_both(features, weights, a, b, tile, input_box(p), x);
+  else load_box<X_DEPTH>(features, a, tile, input_box(p), 1, 0, x);
 }
 
 // Sums of one channel tile over all images, rows and columns; the next pass is loaded meanwhile.
-static Count sum_tile(const Word* features, const Command& c, const Map& a, const Map& b, Sum kind, int tile,
-                      const float k[2][T], float total[2][T]) {
+static Count sum_tile(const Word* features, const Word* weights, const Command& c, const Map& a, const Map& b,
+                      Sum kind, int tile, const float k[2][T], float total[2][T]) {
   HLS(INLINE off)
   const Axis rows = axis_of(c.rows_in, c.rows_in, 1, 1, 0, 1, false);
   const Axis cols = axis_of(c.cols_in, c.cols_in, 1, 1, 0, 1, false);
@@ -46,10 +46,10 @@ sum_pass:
     }
     const int pixels = now.valid ? now.images * now.rows.ins * now.cols.ins : 0;
     if (turn) {
-      load_operands(features, a, b, kind == SUM_ALONG, tile, next, x1);
+      load_operands(features, weights, a, b, kind == SUM_ALONG, tile, next, x1);
       count.steps += sums(kind, pixels, k, x0, total);
     } else {
-      load_operands(features, a, b, kind == SUM_ALONG, tile, next, x0);
+      load_operands(features, weights, a, b, kind == SUM_ALONG, tile, next, x0);
       count.steps += sums(kind, pixels, k, x1, total);
     }
     turn = !turn;
@@ -91,8 +91,8 @@ write_vector_beat:
 // pixel is taken away, and of shares rather than values: neither a large mean nor a large sum hurts.
 // The second pass also finds how far the rounded mean is off (the corrected two-pass algorithm of
 // Chan, Golub and LeVeque 1983).
-static Count batch_statistics(const Word* features, const Command& c, const Map& x, int tile, float mean[T],
-                              float variance[T]) {
+static Count batch_statistics(const Word* features, const Word* weights, const Command& c, const Map& x, int tile,
+                              float mean[T], float variance[T]) {
   const float share = 1.0f / static_cast<float>(c.images * c.rows_in * c.cols_in);
   float k[2][T], total[2][T];
   read_vector(features, row_beat(x, 0, tile, 0, 0), k[0]);
@@ -101,14 +101,14 @@ share_lane:
     HLS(UNROLL)
     k[1][m] = share;
   }
-  Count count = sum_tile(features, c, x, x, SUM_ALONE, tile, k, total);
+  Count count = sum_tile(features, weights, c, x, x, SUM_ALONE, tile, k, total);
 mean_lane:
   for (int m = 0; m < T; ++m) {
     HLS(PIPELINE off)
     mean[m] = k[0][m] + total[0][m];
     k[0][m] = mean[m];
   }
-  const Count second = sum_tile(features, c, x, x, SUM_SQUARED, tile, k, total);
+  const Count second = sum_tile(features, weights, c, x, x, SUM_SQUARED, tile, k, total);
   count.steps += second.steps;
   count.passes += second.passes;
 variance_lane:
@@ -122,8 +122,8 @@ variance_lane:
 
 // All channels are judged before the first word is written: y0 keeps means, y1 inverse deviations,
 // w0 variances, one channel tile a row.
-static int statistics(const Word* features, Word* results, const Command& c, const Places& at, bool follows,
-                      float share, Count& count) {
+static int statistics(const Word* features, const Word* weights, Word* results, const Command& c, const Places& at,
+                      bool follows, float share, Count& count) {
   HLS(INLINE off)
   const Map x = map_of(at.src, c.n, c.rows_in, c.cols_in, T);
   const int pitch = x.tiles * QUADS;
@@ -135,7 +135,7 @@ stat_tile:
       read_vector(features, at.dst.beat + tile * QUADS, mean);
       read_vector(features, at.dst.beat + pitch + tile * QUADS, variance);
     } else {
-      const Count one = batch_statistics(features, c, x, tile, mean, variance);
+      const Count one = batch_statistics(features, weights, c, x, tile, mean, variance);
       count.steps += one.steps;
       count.passes += one.passes;
     }
@@ -176,8 +176,8 @@ stat_write:
 }
 
 // BN_SUM, BIAS_WU: sums that are written as they are, or added.
-static void channel_sums(const Word* features, Word* results, const Command& c, const Places& at, bool named,
-                         Count& count) {
+static void channel_sums(const Word* features, const Word* weights, Word* results, const Command& c,
+                         const Places& at, bool named, Count& count) {
   HLS(INLINE off)
   const bool norm = c.op == OP_BN_SUM, adds = has(c, FLAG_ACCUMULATE);
   const Map x = map_of(at.src, c.n, c.rows_in, c.cols_in, T);
@@ -197,7 +197,7 @@ channel_tile:
         k[1][m] = 1.0f;
       }
     }
-    const Count one = sum_tile(features, c, x, dy, norm ? SUM_ALONG : SUM_ALONE, tile, k, total);
+    const Count one = sum_tile(features, weights, c, x, dy, norm ? SUM_ALONG : SUM_ALONE, tile, k, total);
     count.steps += one.steps;
     count.passes += one.passes;
     if (norm) {

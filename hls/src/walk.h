@@ -89,11 +89,14 @@ static int load_elements(const Word* features, const Word* weights, const Work& 
   const Box box = input_box(p);
   const int a = p.out_tile + floor_div(concat_offset(c), T), b = shift_of(c) > 0 ? a + 1 : a;
   const bool joined = c.op == OP_CONCAT_FP || c.op == OP_CONCAT_BP;
-  if (a >= 0 && a < k.in.tiles) load_box<X_DEPTH>(features, k.in, a, box, 1, 0, x);
+  if (joins(c)) {
+    load_both(features, weights, k.in, k.second, p.out_tile, box, x);
+  } else if (a >= 0 && a < k.in.tiles) {
+    load_box<X_DEPTH>(features, k.in, a, box, 1, 0, x);
+  }
   if (joined && shift_of(c) > 0 && b < k.in.tiles) {
     load_box<X_DEPTH>(features, k.in, b, box, 1, X_DEPTH / 2, x);
   }
-  if (joins(c)) load_box<X_DEPTH>(features, k.second, p.out_tile, box, 1, X_DEPTH / 2, x);
   if (c.op == OP_BN_FP || c.op == OP_BN_BP) {
     const int tile = p.out_tile * QUADS;
     load_vectors(weights, k.vectors[0].beat + tile, k.vector_pitch, 2, 0, 0, w);
