@@ -42,8 +42,13 @@ array_m:
       HLS(UNROLL)
       const float product = v[n] * (outer ? d[m] : w[n][m]);
       HLS(BIND_OP variable=product op=fmul impl=EFT_FMUL)
-      products[n] = !outer && lone && n != m ? 0.0f : product;
+      products[n] = product;
       old[n] = fresh ? 0.0f : w[n][m];
+    }
+  array_lone:
+    for (int n = 0; n < T; ++n) {
+      HLS(UNROLL)
+      if (lone && !outer && n != m) products[n] = 0.0f;
     }
     const float tree = Adders<0, T>::sum(outer, products, old, sums);
     const float before = outer ? old[0] : fresh ? 0.0f : y[m], after = outer ? products[0] : tree;
