@@ -13,7 +13,7 @@ from eftraind.doctor.service import CREDENTIALS
 REMOVED = "(removed)"
 NAMED_SECRET = re.compile(r"key|secret|passw|token|credential", re.IGNORECASE)
 SPOKEN_SECRET = re.compile(
-    r"((?:key|secret|password|passwd|token)[\w.-]*[\"']?\s*[:=]\s*[\"']?)([^\s\"',}]+)",
+    r"((?:key|secret|password|passwd|token)[\w.-]*[\"']?\s*[:=]\s*[\"']?)([^\s\"',{}\[\]]+)",
     re.IGNORECASE,
 )
 SHORTEST = 6  # characters; shorter texts are in half of all words
