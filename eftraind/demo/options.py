@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--stationary", action="store_true", help="the world stays: the same as --shift none")
     add("--data", default=DIGITS, metavar="FILE.npz", help="uint8 images and labels (digits)")
     add("--network", help="shipped network or YAML file (digits, or cifar1x for 32x32x3)")
-    add("--device", choices=("cpu", "reference"), default="cpu", help="what computes (cpu)")
+    add("--device", choices=("cpu", "reference", "csim", "emulated-board"), default="cpu",
+        help="what computes (cpu); the last wants pynq and a rate of 50 or less")  # fmt: skip
     add("--weights", type=Path, metavar="FILE", help="safetensors to start from; no pre-training")
     add("--samples", type=int, help="labelled samples in all (9000; other data 6000)")
     add("--shift-at", type=int, metavar="N", help="samples before the shift (a third)")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from eftraind import graph, networks
-from eftraind.accel import open_device
+from eftraind.accel import open_scratch
+from eftraind.config.learning import DeviceConfig
 from eftraind.demo.data import Dataset
 from eftraind.demo.options import Options
 from eftraind.engine import offline
@@ -67,7 +68,7 @@ def learn(network: graph.Graph, dataset: Dataset, options: Options) -> Weights:
         learning_rate=options.learning_rate,
         momentum=MOMENTUM,
         seed=options.seed,
-        device=open_device(options.device),
+        device=open_scratch(DeviceConfig(kind=options.device)),
     )
 
 
