@@ -194,7 +194,7 @@ class KernelDevice(HostDevice):
 
     def _ask(self) -> KernelSizes:
         """The build's sizes, by a run without commands."""
-        header = self._run(0, 0).header
+        header = self._run(self._report, 0, 0).header
         if int(header[Header.DIGEST]) & 0xFFFFFFFF != kernel_digest():
             raise DeviceUnavailable(
                 f"the kernel speaks protocol {int(header[Header.DIGEST]) & 0xFFFFFFFF:08x}, "
@@ -212,14 +212,15 @@ class KernelDevice(HostDevice):
 
     # runs
 
-    def _run(self, program_beat: int, count: int) -> Report:
-        """One run of the kernel: three arguments, start, done, report."""
+    def _run(self, code: Block, first: int, count: int) -> Report:
+        """One run of `count` commands from `first` of `code` on: three arguments, start, done,
+        report."""
         self._ticket = (self._ticket + 1) & 0x7FFFFFFF
         self._settle_window()
         if self._host_block_changed:
             self._host_block.flush()
             self._host_block_changed = False
-        self.fabric.write(self._offsets["program"], program_beat)
+        self.fabric.write(self._offsets["program"], self._beat(code) + first * COMMAND_BEATS)
         self.fabric.write(self._offsets["count"], count)
         self.fabric.write(self._offsets["ticket"], self._ticket)
         self.fabric.write(Control.CTRL, Ctrl.START)
@@ -244,10 +245,8 @@ class KernelDevice(HostDevice):
         code = self._code[handle]
         try:
             for start in range(0, count, MOST_COMMANDS):
-                self._settle_window()
                 began = time.perf_counter_ns()
-                beat = self._beat(code) + (first + start) * COMMAND_BEATS
-                report = self._run(beat, min(MOST_COMMANDS, count - start))
+                report = self._run(code, first + start, min(MOST_COMMANDS, count - start))
                 times = self._times(report, time.perf_counter_ns() - began)
                 nanoseconds[start : start + len(times)] = times
                 if report.status:

@@ -6,6 +6,7 @@ stays on chip while all images pass. Each innermost turn is a pass of the pipeli
 `plan.rounds`. The simulator runs the same loops without this module.
 """
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -60,7 +61,7 @@ def _walk(job: Job, tiling: Tiling, design: Design) -> "_Map | _Gradient":
     return kind(job, tiling, design)
 
 
-class _Walk:
+class _Walk(ABC):
     """What both walks share: sizes in words."""
 
     def __init__(self, job: Job, tiling: Tiling, design: Design) -> None:
@@ -87,17 +88,21 @@ class _Walk:
             self.store_runs(before) if before and not self.design.traits.streams else 0,
         )
 
+    @abstractmethod
     def iterations(self, turn: Any) -> int:
-        raise NotImplementedError
+        """Of the array, for one pass."""
 
+    @abstractmethod
     def loads(self, turn: Any) -> Words:
-        raise NotImplementedError
+        """Words that each channel brings before a pass."""
 
+    @abstractmethod
     def stores(self, turn: Any) -> Words:
-        raise NotImplementedError
+        """Words that go out after it."""
 
+    @abstractmethod
     def load_waits(self, turn: Any) -> int:
-        raise NotImplementedError
+        """Transfers that a load waits for to start."""
 
     def store_runs(self, turn: Any) -> int:
         return 0

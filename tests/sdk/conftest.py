@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 import sdk_build
+from cppclient import CppClient
+
+from eftraind.client import FakeDaemon
 
 for folder in ("client", "system"):  # their worlds, proxies and daemons judge this SDK too
     sys.path.append(str(Path(__file__).parents[1] / folder))
@@ -30,3 +33,15 @@ def programs(tmp_path_factory):
     build = tmp_path_factory.mktemp("sdk")
     sdk_build.cmake(sdk_build.SDK, build, "-DEFTRAIND_BUILD_TESTS=ON", "-DEFTRAIND_SANITIZE=ON")
     return build / "tests"
+
+
+@pytest.fixture
+def daemon():
+    with FakeDaemon(heartbeat_s=0.2) as fake:
+        yield fake
+
+
+@pytest.fixture
+def client(programs, daemon):
+    with CppClient(programs, daemon.endpoint) as client:
+        yield client

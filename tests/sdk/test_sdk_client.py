@@ -13,18 +13,6 @@ from eftraind.errors import Backpressure, ClientError, Closed, Disconnected, Ref
 LABELS = np.arange(16) % 10
 
 
-@pytest.fixture
-def daemon():
-    with FakeDaemon(heartbeat_s=0.2) as fake:
-        yield fake
-
-
-@pytest.fixture
-def client(programs, daemon):
-    with CppClient(programs, daemon.endpoint) as client:
-        yield client
-
-
 def test_everything_once(daemon, client):
     first = client.push(images(1)[0])
     more = client.push_batch(images(4), [0, 1, -1, 3])

@@ -6,14 +6,11 @@ import threading
 import numpy as np
 import pytest
 from cppclient import CppClient
-from realdaemon import RealDaemon, until
+from realdaemon import RealDaemon, journal_records, until
 
 from eftraind.client import Client
 from eftraind.demo.data import load as load_data
-from eftraind.fsio import FileOps
-from eftraind.store.journal import Journal
 from eftraind.wire import Op
-from eftraind.wire_records import decode_record
 
 
 @pytest.fixture(scope="module")
@@ -23,25 +20,13 @@ def digits():
 
 def journal_operations(config):
     """Every operation on the disk: (sequence number, op, label, pixels or target)."""
-    journal = Journal.open(
-        f"{config.state_dir}/journal",
-        size_bytes=config.journal.size_bytes,
-        segment_bytes=config.journal.segment_bytes,
-        ops=FileOps(),
-        preamble=lambda: b"",
-    )
     found = []
-    position = journal.first_seq
-    while records := journal.read(position, 1 << 20):
-        for _, payload in records:
-            record = decode_record(payload)
-            for at in range(record.count):
-                label = None if record.labels is None else int(record.labels[at])
-                is_samples = record.op == Op.SAMPLES
-                what = record.samples[at].tobytes() if is_samples else int(record.targets[at])
-                found.append((record.first_seq + at, record.op, label, what))
-        position = records[-1][0] + 1
-    journal.close()
+    for record in journal_records(config):
+        for at in range(record.count):
+            label = None if record.labels is None else int(record.labels[at])
+            is_samples = record.op == Op.SAMPLES
+            what = record.samples[at].tobytes() if is_samples else int(record.targets[at])
+            found.append((record.first_seq + at, record.op, label, what))
     return found
 
 

@@ -19,18 +19,6 @@ from eftraind.wire_decode import decode_request
 LABELS = np.arange(16) % 10
 
 
-@pytest.fixture
-def daemon():
-    with FakeDaemon(heartbeat_s=0.2) as fake:
-        yield fake
-
-
-@pytest.fixture
-def client(programs, daemon):
-    with CppClient(programs, daemon.endpoint) as client:
-        yield client
-
-
 def sids(daemon):
     return [item.sid for item in daemon.samples()]
 

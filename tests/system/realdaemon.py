@@ -14,7 +14,10 @@ import yaml
 
 from eftraind import config as configuration
 from eftraind.errors import EftraindError
+from eftraind.fsio import FileOps
 from eftraind.service.request import request
+from eftraind.store.journal import Journal
+from eftraind.wire_records import decode_record
 
 BASE = {
     "model": {"network": "digits", "seed": 3},
@@ -112,6 +115,22 @@ class RealDaemon:
                 self.process.kill()
             self.log.close()
             shutil.rmtree(self.home, ignore_errors=True)
+
+
+def journal_records(config):
+    """Every record on the disk of a daemon that has ended, decoded."""
+    journal = Journal.open(
+        f"{config.state_dir}/journal",
+        size_bytes=config.journal.size_bytes,
+        segment_bytes=config.journal.segment_bytes,
+        ops=FileOps(),
+        preamble=lambda: b"",
+    )
+    position = journal.first_seq
+    while records := journal.read(position, 1 << 20):
+        yield from (decode_record(payload) for _, payload in records)
+        position = records[-1][0] + 1
+    journal.close()
 
 
 def resident_bytes(pid):

@@ -3,35 +3,20 @@
 import threading
 
 import numpy as np
-from realdaemon import RealDaemon, until
+from realdaemon import RealDaemon, journal_records, until
 
 from eftraind.client import Client
 from eftraind.demo.data import load as load_data
 from eftraind.errors import EftraindError
-from eftraind.fsio import FileOps
-from eftraind.store.journal import Journal
-from eftraind.wire_records import decode_record
 
 
 def journal_samples(config):
     """(producer, sequence number) -> (label, pixels) of every sample, as the disk has it."""
-    journal = Journal.open(
-        f"{config.state_dir}/journal",
-        size_bytes=config.journal.size_bytes,
-        segment_bytes=config.journal.segment_bytes,
-        ops=FileOps(),
-        preamble=lambda: b"",
-    )
     found = []
-    position = journal.first_seq
-    while records := journal.read(position, 1 << 20):
-        for _, payload in records:
-            record = decode_record(payload)
-            for offset in range(record.count):
-                key = (record.producer, record.first_seq + offset)
-                found.append((key, int(record.labels[offset]), record.samples[offset].tobytes()))
-        position = records[-1][0] + 1
-    journal.close()
+    for record in journal_records(config):
+        for offset in range(record.count):
+            key = (record.producer, record.first_seq + offset)
+            found.append((key, int(record.labels[offset]), record.samples[offset].tobytes()))
     return found
 
 

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -18,9 +19,9 @@ def contained(work_dir: Path) -> Iterator[None]:
     place = work_dir / "pl_server"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    state = sys.modules.get("pynq.pl_server.global_state")
+    state: Any = sys.modules.get("pynq.pl_server.global_state")
     if state is not None:
-        state.STATE_DIR = str(place)  # type: ignore[attr-defined]
+        state.STATE_DIR = str(place)
     for name, here in (("pynq.pl_server.embedded_device", place), ("pynq.pl", work_dir)):
         module = sys.modules.get(name)
         if module is not None:  # it looks for the cache beside or below its own file

@@ -5,9 +5,7 @@ only: no hardware has seen it.
 """
 
 import asyncio
-import os
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from eftraind.accel import kernel
 from eftraind.accel.board.completion import Completion
 from eftraind.accel.board.contain import contained
 from eftraind.accel.board.fabric import Cma, PynqFabric
+from eftraind.accel.board.programming import check_machine, import_pynq, program
 from eftraind.accel.device import Capabilities, Nanoseconds
 from eftraind.accel.window import KernelDevice
 from eftraind.boards.manifest import Manifest, check_files
@@ -29,7 +28,6 @@ from eftraind.registers import BEAT_WORDS, INTERRUPT_DONE, Control, Feature, Ker
 IP = "eftrain_0"
 """The kernel's name in the block design."""
 CLOCK_TOLERANCE = 0.01
-INSTALL = "run eftraind with the interpreter of the board's image (see its pynq-venv)"
 
 
 class BoardDevice(KernelDevice):
@@ -104,24 +102,17 @@ def open_board(
     """
     check_files(manifest)
     if emulated is None:
-        _check_machine()
+        check_machine(
+            Path("/sys"),
+            unit="eftraind-engine.service",
+            elsewhere="set device.kind to cpu on this machine",
+        )
     lock = _take(lock_dir, ops or FileOps())
     try:
         return _open(manifest, work_dir, clock, deadline_s, proc_root, emulated, lock)
     except BaseException:
         lock.close()
         raise
-
-
-def _check_machine() -> None:
-    if os.geteuid() != 0:
-        raise DeviceUnavailable("pynq needs root", remedy="start it as eftraind-engine.service")
-    if not Path("/sys/class/fpga_manager/fpga0").is_dir():
-        raise DeviceUnavailable(
-            "no FPGA: /sys/class/fpga_manager/fpga0 does not exist",
-            remedy="set device.kind to cpu on this machine",
-        )
-    os.environ.setdefault("XILINX_XRT", "/usr")  # pynq finds no device without it
 
 
 def _take(lock_dir: Path, ops: FileOps) -> StateLock:
@@ -148,13 +139,14 @@ def _open(
     emulated: Any,
     lock: StateLock,
 ) -> BoardDevice:
-    pynq = _pynq()
+    pynq = import_pynq()
     _check_generation(pynq, manifest)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)  # pynq's interrupts attach to the loop that is current
     if emulated is not None:
         emulated.install_uio()
-    overlay = _program(pynq, manifest, work_dir)
+    with contained(work_dir):
+        overlay = program(pynq, manifest.bit_path.absolute())
     _set_clock(pynq, manifest)
     ip = getattr(overlay, IP, None)
     if ip is None:
@@ -176,13 +168,6 @@ def _open(
     return device
 
 
-def _pynq() -> Any:
-    try:
-        return import_module("pynq")
-    except ImportError as error:
-        raise DeviceUnavailable(f"pynq cannot be imported: {error}", remedy=INSTALL) from error
-
-
 def _check_generation(pynq: Any, manifest: Manifest) -> None:
     version = str(getattr(pynq, "__version__", "0"))
     if manifest.part.startswith("xc7z") and int(version.partition(".")[0]) >= 4:
@@ -190,17 +175,6 @@ def _check_generation(pynq: Any, manifest: Manifest) -> None:
             f"pynq {version} has dropped Zynq-7000, which {manifest.board} is",
             remedy="use the image's pynq, 3.0.1 or 3.1; pip must not replace it",
         )
-
-
-def _program(pynq: Any, manifest: Manifest, work_dir: Path) -> Any:
-    with contained(work_dir):
-        try:
-            return pynq.Overlay(str(manifest.bit_path.absolute()))
-        except Exception as error:  # pynq has no errors of its own: it did not load
-            raise DeviceUnavailable(
-                f"pynq cannot load {manifest.bit_path}: {type(error).__name__}: {error}",
-                remedy="check that XRT is installed and the bitstream is this board's; see dmesg",
-            ) from error
 
 
 def _set_clock(pynq: Any, manifest: Manifest) -> None:

@@ -79,6 +79,7 @@ class PynqFabric:
         self._complete = complete
         self._closing = closing
         self._kept: list[PynqBlock] = []
+        self._window = (0, 0)
 
     def allocate(self, size_words: int) -> PynqBlock:
         """Raises DeviceError, with figures, for more than CMA has."""
@@ -104,6 +105,9 @@ class PynqFabric:
             )
         block.words[:] = 0
         self._kept.append(block)
+        low = min(kept.address for kept in self._kept)
+        high = max(kept.address + kept.words.nbytes for kept in self._kept)
+        self._window = (low, -(-(high - low) // BEAT_BYTES))
         return block
 
     def free_bytes(self) -> int:
@@ -111,9 +115,7 @@ class PynqFabric:
         return self._cma.free_bytes()
 
     def window(self) -> tuple[int, int]:
-        low = min(block.address for block in self._kept)
-        high = max(block.address + block.words.nbytes for block in self._kept)
-        return low, -(-(high - low) // BEAT_BYTES)
+        return self._window
 
     def read(self, offset: int) -> int:
         return int(self._ip.read(offset))

@@ -116,7 +116,7 @@ def open_device(
 
 
 def _device_class(pynq: Any) -> Any:
-    class EmulatedBoard(pynq.Device):  # type: ignore[misc]
+    class EmulatedBoard(pynq.Device):
         """See `open_device`."""
 
         def __init__(self, parts: Parts) -> None:

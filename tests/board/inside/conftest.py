@@ -1,6 +1,7 @@
 """Tests that run where pynq is installed: see ../test_board_in_pynq.py, which makes such places."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from eftraind.accel.board.device import BoardDevice
 from eftraind.accel.emu.logic import Faults
 from eftraind.accel.emu.opening import open_emulated
 from eftraind.clock import Clock
+
+sys.path.append(str(Path(__file__).parents[2] / "system"))  # realdaemon
 
 pynq = pytest.importorskip("pynq")
 DESIGNS = ("ultrascale",) if pynq.__version__ >= "4" else ("zynq", "ultrascale")

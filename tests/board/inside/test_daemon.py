@@ -1,16 +1,9 @@
 """The daemon as processes, its device an emulated board: samples in, steps, predictions out."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
+from realdaemon import RealDaemon, until
 
 from eftraind.client import Client
-
-ROOT = Path(__file__).parents[3]
-sys.path.insert(0, str(ROOT / "tests" / "system"))
-
-from realdaemon import RealDaemon, until  # noqa: E402
 
 
 def test_the_daemon_learns_and_serves_on_it(design: str) -> None:
