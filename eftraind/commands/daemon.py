@@ -1,13 +1,15 @@
 """`eftraind run`, `front`, `engine`, `check-config`: the processes, each from a configuration file.
 
-Owns what a process sets up before its loop begins: log, stack dumps, signals. The loops are in
+Owns what a process sets up around its loop: log, stack dumps, signals. A turn of the loop is in
 `eftraind.service`.
 """
 
 import argparse
 import faulthandler
+import gc
 import os
 import signal
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,12 @@ from typing import Any
 from eftraind import config as configuration
 from eftraind.clock import Clock
 from eftraind.config import Config
+from eftraind.fsio import FileOps
 from eftraind.sdnotify import Notifier
 from eftraind.service import logs
 from eftraind.service.heart import Heart
+
+SWITCH_INTERVAL_S = 0.0005  # the committer's Python must not delay the loop by CPython's 5 ms
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -51,19 +56,39 @@ def run(given: argparse.Namespace) -> int:
 
 
 def front(given: argparse.Namespace) -> int:
-    """The process with the sockets."""
-    from eftraind.service import front as service
+    """The process with the sockets, until SIGTERM. SIGHUP reads the configuration again."""
+    from eftraind.service import front as processes
 
     config = configuration.load(given.config)
     _set_up_process(config, "front")
+    stopping: list[int] = []
+    reloads: list[int] = []
+    signal.signal(signal.SIGHUP, lambda number, _: reloads.append(number))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda received, _: stopping.append(received))
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     clock = Clock()
-    return service.run(
+    heart = _heart(given.heartbeat_fd, clock)
+    process = processes.Front(
         config,
-        heart=_heart(given.heartbeat_fd, clock),
         clock=clock,
+        ops=FileOps(),
+        heart=heart,
         read_again=lambda: configuration.load(given.config),
         environ=os.environ,
     )
+    try:
+        gc.freeze()  # what start-up made stays; no collection need walk it again
+        while not stopping and not heart.orphaned:
+            process.turn()
+            if reloads:
+                reloads.clear()
+                process.reload_now()
+        heart.stopping()
+        process.finish()
+    finally:
+        process.close()
+    return 0
 
 
 def engine(given: argparse.Namespace) -> int:

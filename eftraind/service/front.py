@@ -6,36 +6,31 @@ here, and nothing here waits for anything but the poller.
 """
 
 import contextlib
-import gc
 import logging
 import os
-import signal
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import zmq
-
 from eftraind import link, networks
 from eftraind.clock import Clock
-from eftraind.config import Config, changes
+from eftraind.config import Config
 from eftraind.errors import EftraindError, StorageError
 from eftraind.fsio import FileOps, StateLock
-from eftraind.keys import Peer, contents
 from eftraind.metrics import Metrics
-from eftraind.service import logs
 from eftraind.service.clients import Clients
 from eftraind.service.control import Control
+from eftraind.service.doors import Doors
 from eftraind.service.guard import Guard
 from eftraind.service.heart import Heart
 from eftraind.service.ingest import Ingest
 from eftraind.service.mail import ClientMail, EngineMail, EventSocket
 from eftraind.service.predict import Predict
+from eftraind.service.reload import Reload
 from eftraind.service.report import Report
 from eftraind.service.samplelog import SampleLog, prepare_directories
 from eftraind.service.session import EngineSession
-from eftraind.service.sockets import Router, publisher
+from eftraind.service.sockets import Router
 from eftraind.service.watch import Watch
 from eftraind.wire import Bye, Stream
 
@@ -45,7 +40,6 @@ MESSAGES_PER_TURN = 16
 TICK_S = 0.02
 DISK_DEADLINE_S = 60.0  # a card collecting garbage stalls for seconds, not for a minute
 SHOW_S = 0.5
-SWITCH_INTERVAL_S = 0.0005  # the committer's Python must not delay the loop by CPython's 5 ms
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +57,6 @@ class Front:
         read_again: Callable[[], Config] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self._config = config
         self._environ = environ or {}
         self._read_again = read_again or (lambda: config)
         self._clock = clock
@@ -104,11 +97,14 @@ class Front:
             progress=self._heart.starting,
         )
         self._stack.callback(self.log.close)
-        self._open_sockets(config)
+        self.doors = Doors(config, self.guard)
+        self._stack.callback(self.doors.close)
+        self.doors.watch(self._wake_reader)
         self._compose(config, net.digest)
         self._stack.callback(self.watch.close)
         self.watch.start()
         self._writable = True
+        log.info("front listens on %s", ", ".join(config.listen_endpoints))
 
     def _lock(self, ops: FileOps, directory: Path) -> None:
         try:
@@ -121,59 +117,31 @@ class Front:
             return
         self._stack.callback(lock.close)
 
-    def _open_sockets(self, config: Config) -> None:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._stack.callback(context.term)
-        self.guard.open(context)
-        self._stack.callback(self.guard.close)
-        secret = self.guard.secret
-        self._clients_router = Router(
-            context,
-            config.listen_endpoints,
-            secret=secret,
-            max_frame_bytes=2 * config.ingest.max_message_bytes,
-            heartbeat_ms=1000,
-        )
-        self._stack.callback(self._clients_router.close)
-        # What waits for the engine is bounded by Predict and by one Fetch at a time.
-        self._link_router = Router(
-            context, [config.link_endpoint], receive_hwm=10_000, send_hwm=10_000
-        )
-        self._stack.callback(self._link_router.close)
-        self._control_router = Router(
-            context, config.control_endpoints, secret=secret, max_frame_bytes=65_536
-        )
-        self._stack.callback(self._control_router.close)
-        socket, events = publisher(context, config.events_endpoints, secret)
-        self._stack.callback(socket.close)
-        self._events = EventSocket(socket, self.metrics, self.watch.live.event)
-        self._bindings = (self._clients_router.binding, self._control_router.binding, events)
-        self.events_endpoint = events.all[0]
-        self._network_events = events.network[0] if events.network else ""
-        self._poller = zmq.Poller()
-        if self.guard.socket is not None:
-            self._poller.register(self.guard.socket, zmq.POLLIN)
-        for router in (self._link_router, self._clients_router, self._control_router):
-            self._poller.register(router.socket, zmq.POLLIN)
-        self._poller.register(self._wake_reader, zmq.POLLIN)
-
     def _compose(self, config: Config, network_digest: str) -> None:
         self.clients = Clients(
             config=config.ingest,
             stream=self.stream,
-            send=self._clients_router.send,
+            send=self.doors.clients.send,
             metrics=self.metrics,
             clock=self._clock,
-            events_endpoint=self.events_endpoint,
-            network_events_endpoint=self._network_events,
+            events_endpoint=self.doors.events_endpoint,
+            network_events_endpoint=self.doors.network_events_endpoint,
             guard=self.guard,
         )
         self.clients.recover(self.log.last_seqs)
+        self.reload = Reload(
+            config,
+            read_again=self._read_again,
+            guard=self.guard,
+            clients=self.clients,
+            cut=self.doors.cut,
+            heart=self._heart,
+        )
         self.ingest = Ingest(
             self.clients, self.stream, self.log.submit, self.log.readmit, self.metrics
         )
         self.session = EngineSession(
-            send=self._link_router.send,
+            send=self.doors.link.send,
             source=self.log,
             network_digest=network_digest,
             deadline_s=config.supervise.engine_deadline_s,
@@ -190,7 +158,7 @@ class Front:
             clock=self._clock,
         )
         self.control = Control(
-            router=self._control_router,
+            router=self.doors.control,
             tell=self.session.tell,
             status=self.status,
             page=self.watch.page.text,
@@ -199,6 +167,7 @@ class Front:
             require=self.guard.require,
             clock=self._clock,
         )
+        self._events = EventSocket(self.doors.events, self.metrics, self.watch.live.event)
         self.report = Report(self.log, self.session, self.clients)
         self._client_mail = ClientMail(
             self.clients, self.guard, self.ingest, self.predict, self.metrics
@@ -219,19 +188,19 @@ class Front:
         """Wait for something, handle a bounded amount of it, send what is due."""
         if timeout_ms is None:
             timeout_ms = BUSY_TURN_MS if self.predict.in_flight else TURN_MS
-        ready = dict(self._poller.poll(timeout_ms))
+        ready = self.doors.wait(timeout_ms)
         if self._wake_reader in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_reader, 65_536)
         self._settle()
-        if self._link_router.socket in ready:
-            self._drain(self._link_router, self._engine_mail.handle)
+        if self.doors.link.socket in ready:
+            self._drain(self.doors.link, self._engine_mail.handle)
         if self.guard.socket is not None and self.guard.socket in ready:
             self.guard.answer(self._clock.monotonic_s())
-        if self._clients_router.socket in ready:
-            self._drain(self._clients_router, self._client_mail.handle)
-        if self._control_router.socket in ready:
-            self._drain(self._control_router, self.control.handle)
+        if self.doors.clients.socket in ready:
+            self._drain(self.doors.clients, self._client_mail.handle)
+        if self.doors.control.socket in ready:
+            self._drain(self.doors.control, self.control.handle)
         self.clients.flush()
         self._tick()
         if self.log.busy_s < DISK_DEADLINE_S:
@@ -258,8 +227,7 @@ class Front:
         if now_s < self._tick_s:
             return
         self._tick_s = now_s + TICK_S
-        for binding in self._bindings:
-            binding.mend()
+        self.doors.mend()
         self.predict.expire()
         self.control.expire()
         self.session.tick()
@@ -288,35 +256,8 @@ class Front:
 
     # the outside
 
-    def reload(self) -> dict[str, Any]:
-        """Read the file again; key -> new value of what changed, for the engine. Raises
-        ConfigError if anything in it cannot change now, and then changes nothing."""
-        self._heart.reloading()
-        try:
-            config = self._read_again()
-            changed = changes(self._config, config)
-            allowed = self.guard.read_again()
-        finally:
-            self._heart.reloaded()
-        if allowed is not None and allowed != self.guard.allowed:
-            changed["keys.clients"] = self._renew_keys(allowed)
-        logs.set_levels(changed)
-        self._config = config
-        log.info("reloaded: %s", ", ".join(sorted(changed)) or "nothing has changed")
-        return changed
-
-    def _renew_keys(self, allowed: dict[str, Peer]) -> str:
-        """Take the new list, and end what it no longer allows. libzmq cannot end the connections
-        of one key, so all over the network end; those still listed are back within a second."""
-        gone, changed = self.guard.renew(allowed)
-        self.clients.close_users(gone or changed, all_of_network=bool(gone))
-        if gone:
-            for binding in self._bindings:
-                binding.cut()
-        return f"{contents(allowed)}, {len(gone)} revoked"
-
     def reload_now(self) -> None:
-        """The same for a signal, whose sender hears nothing but the log."""
+        """Reload for a signal, whose sender hears nothing but the log."""
         try:
             self.session.tell(link.Control(0, "reload", self.reload()))
         except EftraindError as error:
@@ -325,9 +266,9 @@ class Front:
     def status(self) -> dict[str, Any]:
         """The front's part of `eftraind status`."""
         endpoints = {
-            "listen": list(self._clients_router.endpoints),
-            "events": self.events_endpoint,
-            "control": self._control_router.endpoints[0],
+            "listen": list(self.doors.clients.endpoints),
+            "events": self.doors.events_endpoint,
+            "control": self.doors.control.endpoints[0],
             "metrics_port": self.watch.port,
         }
         counts = {
@@ -347,36 +288,3 @@ class Front:
 
     def close(self) -> None:
         self._stack.close()
-
-
-def run(
-    config: Config,
-    *,
-    heart: Heart,
-    clock: Clock,
-    read_again: Callable[[], Config],
-    environ: Mapping[str, str],
-) -> int:
-    """The front process, until SIGTERM; the exit status. SIGHUP reads the configuration again."""
-    stopping: list[int] = []
-    reloads: list[int] = []
-    signal.signal(signal.SIGHUP, lambda number, _: reloads.append(number))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: stopping.append(received))
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    front = Front(
-        config, clock=clock, ops=FileOps(), heart=heart, read_again=read_again, environ=environ
-    )
-    try:
-        gc.freeze()  # what start-up made stays; no collection need walk it again
-        log.info("front listens on %s", ", ".join(config.listen_endpoints))
-        while not stopping and not heart.orphaned:
-            front.turn()
-            if reloads:
-                reloads.clear()
-                front.reload_now()
-        heart.stopping()
-        front.finish()
-    finally:
-        front.close()
-    return 0

@@ -64,7 +64,7 @@ class Bench:
             engine.turn()
 
     def client(self, producer: str = "", **options: Any) -> RawClient:
-        peer = RawClient(self.context, self.front._clients_router.endpoints[0], **options)
+        peer = RawClient(self.context, self.front.doors.clients.endpoints[0], **options)
         self.peers.append(peer)
         if producer:
             peer.hello(producer)

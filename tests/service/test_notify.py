@@ -169,7 +169,7 @@ def test_a_disk_that_hangs_stops_feeding_though_the_loop_turns(
     notifier = Notifier.from_environ(os.environ)
     heart = Heart(None, clock, notifier)
     front = Front(small_config(box), clock=clock, ops=disk, heart=heart)
-    client = RawClient(context, front._clients_router.endpoints[0])
+    client = RawClient(context, front.doors.clients.endpoints[0])
     try:
         client.hello("cam")
         client.receive(lambda: front.turn(1))

@@ -63,7 +63,7 @@ def test_front_applies_its_part_and_tells_the_engine(
     b.until("the engine", lambda: b.front.session.up)
     front: Front = b.front
     changed = {"train": {"learning_rate": 0.5}, "log": {"levels": {"store": "debug"}}}
-    front._read_again = lambda: small_config(box, **changed)
+    front.reload.read_again = lambda: small_config(box, **changed)
     store = logging.getLogger("eftraind.store")
     try:
         front.reload_now()
@@ -73,11 +73,11 @@ def test_front_applies_its_part_and_tells_the_engine(
     told = b.until("the news", lambda: [m for m in engine.heard if isinstance(m, link.Control)])
     assert told[0].command == "reload"
     assert told[0].args == {"train.learning_rate": 0.5, "log.levels.store": "debug"}
-    front._read_again = lambda: small_config(box, **changed, ingest={"max_clients": 1})
+    front.reload.read_again = lambda: small_config(box, **changed, ingest={"max_clients": 1})
     with pytest.raises(ConfigError, match=r"ingest\.max_clients"):
         front.reload()
     front.reload_now()  # of a signal, it is only logged
-    front._read_again = lambda: small_config(box, **changed)
+    front.reload.read_again = lambda: small_config(box, **changed)
     assert front.reload() == {}
 
 
