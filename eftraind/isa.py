@@ -32,7 +32,9 @@ class Op(IntEnum):
     CONV_FP    dst = act(conv(src, weights) + bias); a fully connected layer spans the whole map;
                groups = channels: depthwise, weights [m tiles][kernel rows][kernel cols][T]
     CONV_BP    dst = gradient of x from dy (src) and weights (BP rules below)
-    CONV_WU    dst (+)= gradient of weights, then of bias, from x (src) and dy (aux)
+    CONV_WU    dst (+)= gradient of weights, then of bias, from x (src) and dy (aux). STEP: the
+               gradient is not kept; weights and bias (dst) and their velocities (extra) step by
+               it as UPDATE would (NESTEROV, the words of `Hyper` at weights), nothing is clipped
     BIAS_WU    dst (+)= sum of dy (src) over images, rows and columns, per channel of n
     POOL_FP    dst = max over windows of src
     POOL_BP    dst = dy (src) sent to the first maximum of each window of x (aux)
@@ -68,6 +70,9 @@ class Op(IntEnum):
     from x (aux) itself: RELU6, LEAKY (slope in scalar), else ReLU. Where RELU6 or ReLU is flat the
     result is 0 whatever the gradient, NaN and Inf included. With ACCUMULATE the result is added to
     dst: x has several readers. DROP_BP and LEAKY share no command.
+
+    Steps (UPDATE, CONV_WU with STEP): a weight whose new value, velocity or moment would not be
+    finite stays with all of them as it was, the others step, and the command ends NONFINITE.
     """
 
     LOAD = 1
@@ -108,6 +113,7 @@ class Flag(IntFlag):
     ADAM = 256
     FROZEN = 512
     EXCLUDE_PAD = 1024
+    STEP = 2048
 
 
 ACTIVATIONS = Flag.RELU | Flag.RELU6 | Flag.LEAKY

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eftraind.errors import ProgramError
-from eftraind.isa import Command, Op, Program, Slot
+from eftraind.isa import Command, Flag, Op, Program, Slot
 from eftraind.plan.build import Build
 from eftraind.plan.tiles import input_lanes
 
@@ -122,6 +122,8 @@ def _conditions(c: Command, lanes: int) -> dict[str, bool]:
         or (narrow and may_be_narrow),
         f"channels {c.axis}..{c.axis + c.n} of {c.m}": c.op not in (Op.CONCAT_FP, Op.CONCAT_BP)
         or 0 <= c.axis <= c.m - c.n,
+        f"a step with {(c.flags & (Flag.ACCUMULATE | Flag.ADAM)).name}": not c.flags & Flag.STEP
+        or (c.op is Op.CONV_WU and not c.flags & (Flag.ACCUMULATE | Flag.ADAM)),
         f"dropout rate {c.scalar}": c.op not in (Op.DROP_FP, Op.DROP_BP) or 0 <= c.scalar < 1,
     }
     if c.op is not Op.LOAD:

@@ -4,10 +4,12 @@ NaN or Inf in what would stay in memory (statistics, norm, weights) is refused b
 written.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from eftraind.accel.reference_memory import F32, Memory
-from eftraind.isa import Command, Flag, Hyper, Op, Slot, Status
+from eftraind.isa import Command, Flag, Hyper, Op, Operand, Slot, Status
 from eftraind.nn import learn, norm
 from eftraind.plan.tiles import bias_words
 
@@ -91,32 +93,40 @@ def sum_of_squares(memory: Memory, c: Command) -> Status:
     return Status.OK
 
 
-def _rates(memory: Memory, c: Command) -> learn.Rates:
-    """The words of `Hyper` that UPDATE reads."""
-    words = memory.words(c.aux, Hyper.CORRECTION2 + 1)
+def _rates(memory: Memory, place: Operand) -> learn.Rates:
+    """The words of `Hyper` that a step reads."""
+    words = memory.words(place, Hyper.CORRECTION2 + 1)
     return learn.Rates(*(float(value) for value in words))
 
 
 def update(memory: Memory, c: Command) -> Status:
     g, w, v = (memory.words(place, c.count) for place in (c.src, c.dst, c.extra))
-    rates = _rates(memory, c)
+    rates = _rates(memory, c.aux)
     if c.weights.slot != Slot.NONE:
         squares = float(memory.words(c.weights, 1)[0])
         g = g * np.float32(learn.clip_scale(squares, rates.clip))
-    targets = [w, v]
-    results: tuple[F32, ...]
     if c.flags & Flag.ADAM:
-        targets.append(memory.words(c.extra.plus(c.axis), c.count))
-        results = learn.adam(w, g, v, targets[2], rates)
-    elif c.flags & Flag.NESTEROV:
-        results = learn.nesterov(w, g, v, rates)
-    else:
-        results = learn.sgd(w, g, v, rates)
-    if not all(np.isfinite(result).all() for result in results):
-        return Status.NONFINITE
+        s = memory.words(c.extra.plus(c.axis), c.count)
+        return _move([w, v, s], learn.adam(w, g, v, s, rates))
+    return _move([w, v], _descent(c)(w, g, v, rates))
+
+
+def step(memory: Memory, c: Command, gradient: F32) -> Status:
+    """CONV_WU with STEP: `gradient` is whole, in the words' order."""
+    w, v = (memory.words(place, gradient.size) for place in (c.dst, c.extra))
+    return _move([w, v], _descent(c)(w, gradient, v, _rates(memory, c.weights)))
+
+
+def _descent(c: Command) -> Callable[[F32, F32, F32, learn.Rates], tuple[F32, F32]]:
+    return learn.nesterov if c.flags & Flag.NESTEROV else learn.sgd
+
+
+def _move(targets: Sequence[F32], results: Sequence[F32]) -> Status:
+    """Write what is finite in all results; the other words stay."""
+    good = np.logical_and.reduce([np.isfinite(result) for result in results])
     for target, result in zip(targets, results, strict=True):
-        target[:] = result
-    return Status.OK
+        target[good] = result[good]
+    return Status.OK if good.all() else Status.NONFINITE
 
 
 def copy(memory: Memory, c: Command) -> Status:

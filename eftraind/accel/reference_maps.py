@@ -5,6 +5,7 @@ Each unpacks its operands from the tiled image, calls the definition in `nn`, an
 
 import numpy as np
 
+from eftraind.accel import reference_learn
 from eftraind.accel.reference_memory import F32, Memory, window
 from eftraind.isa import Command, Flag, Op, Status
 from eftraind.nn import ops, pointwise
@@ -75,6 +76,8 @@ def conv_wu(memory: Memory, c: Command) -> Status:
         gradient = pack_weights(dw, memory.t, c.lanes).ravel()
     if c.flags & Flag.BIAS:
         gradient = np.concatenate([gradient, pack_vector(ops.bias_gradient(dy), memory.t)])
+    if c.flags & Flag.STEP:
+        return reference_learn.step(memory, c, gradient)
     memory.deposit(c.dst, gradient, add=bool(c.flags & Flag.ACCUMULATE))
     return Status.OK
 

@@ -50,7 +50,7 @@ def _finite(device: Device, place: Operand, words: int) -> bool:
 def _steepest(device: Device, program: Program, bank: BankLayout) -> str:
     """The layer with the largest gradient: every gradient is finite, and the step leapt too far."""
     gradients = device.bound(Slot.GRADS)
-    end = program.need_words[Slot.GRADS]
+    end = program.need_words.get(Slot.GRADS, 0)
     largest = {
         name: float(np.abs(device.read(gradients, block.offset, block.words)).max())
         for name, block in bank.blocks.items()

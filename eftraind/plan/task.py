@@ -6,6 +6,10 @@ Owns the choices that a program is compiled from; compiles nothing.
 from dataclasses import dataclass
 
 from eftraind.graph import Layer
+from eftraind.isa import Flag
+
+RULES = {"sgd": Flag.NONE, "nesterov": Flag.NESTEROV, "adam": Flag.ADAM}
+"""Optimizers, and how a command is told."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Plan:
     keep_norms: bool = False
     """Outputs of batch normalisation stay for the way back, instead of being computed again: one
     map more in memory, one command less."""
+    fuse: bool = False
+    """Weights step as their gradient is made, where one command makes the whole of it."""
     cut: int | None = None
     """Latent replay: POOL holds the output of this layer, and training begins behind it."""
 
@@ -35,6 +41,13 @@ class Plan:
 
     def learns_any(self, layer: Layer) -> bool:
         return self.learns(layer, "weight") or (layer.bias and self.learns(layer, "bias"))
+
+    def steps_at_once(self, layer: Layer) -> bool:
+        """The layer's CONV_WU steps its weights: it is the only one, and nothing has to be known
+        of other gradients first."""
+        simple = self.optimizer in ("sgd", "nesterov") and not self.clip
+        whole = self.learns(layer, "weight") and (not layer.bias or self.learns(layer, "bias"))
+        return self.fuse and simple and self.chunk >= self.batch and layer.convolves and whole
 
     def norm_trains(self, layer: Layer) -> bool:
         """Batch statistics are used and followed."""

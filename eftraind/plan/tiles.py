@@ -74,6 +74,8 @@ def _conv(c: Command, t: int) -> dict[str, int]:
         return {"src": x, "weights": w, "dst": y}
     if c.op is Op.CONV_BP:
         return {"src": y, "weights": w, "dst": x, "aux": x if c.flags & Flag.MASK else 0}
+    if c.flags & Flag.STEP:
+        return {"src": x, "aux": y, "dst": w, "extra": w, "weights": int(Hyper.CORRECTION2) + 1}
     return {"src": x, "aux": y, "dst": w}
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from eftraind.graph import INPUT
 from eftraind.isa import Command, Flag, Hyper, Op, Operand, Slot
 from eftraind.plan.draft import ACTIVATION_FLAGS, Map
+from eftraind.plan.task import RULES
 from eftraind.plan.train_forward import Forward
 
 
@@ -38,7 +39,8 @@ class Pass(Forward):
     def _backward(self, index: int) -> None:
         layer = self._layers[index]
         dy = self._gradients[index]
-        if layer.convolves:
+        steps = self._plan.steps_at_once(layer)
+        if layer.convolves and not steps:
             self._weight_gradient(index, dy)
         if layer.kind == "batchnorm":
             self._norm_sums(index, dy)
@@ -48,6 +50,8 @@ class Pass(Forward):
         for source in layer.inputs:
             if self._needs[source]:
                 self._input_gradient(index, source, dy)
+        if steps:  # the way back had to see the weights of before
+            self._step(index, dy)
 
     def _weight_gradient(self, index: int, dy: Map) -> None:
         layer, draft, plan = self._layers[index], self._draft, self._plan
@@ -65,6 +69,19 @@ class Pass(Forward):
                 command = draft.flat(Op.BIAS_WU, index, count, again)
                 dst = Operand(Slot.GRADS, block.offset + block.weight_words)
                 draft.emit(command, src=dy.images(first), dst=dst)
+
+    def _step(self, index: int, dy: Map) -> None:
+        layer, draft = self._layers[index], self._draft
+        offset = draft.bank.blocks[layer.name].offset
+        flags = Flag.STEP | (Flag.BIAS if layer.bias else Flag.NONE) | RULES[self._plan.optimizer]
+        draft.emit(
+            draft.shape(Op.CONV_WU, index, self._images, flags),
+            src=self._value(layer.inputs[0]),
+            aux=dy,
+            dst=Operand(Slot.LEARNER, offset),
+            extra=Operand(Slot.MOMENTUM, offset),
+            weights=draft.hyper(Hyper.RATE),
+        )
 
     def _norm_sums(self, index: int, dy: Map) -> None:
         """Gradients of gamma and beta; the way back through batch statistics needs them too."""

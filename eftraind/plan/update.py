@@ -2,12 +2,12 @@
 
 from eftraind.isa import Command, Flag, Hyper, Op, Operand, Slot
 from eftraind.plan.draft import Draft
-from eftraind.plan.task import Plan
+from eftraind.plan.task import RULES, Plan
 from eftraind.plan.tiles import bias_words
 
 
 def update(draft: Draft, plan: Plan) -> None:
-    """Clip, then step, on the words that learn."""
+    """Clip, then step, on the words that learn and have not stepped with their gradient."""
     ranges = _trainable_ranges(draft, plan)
     norm = Operand(Slot.CONSTS, draft.consts.norm)
     if plan.clip:
@@ -15,11 +15,10 @@ def update(draft: Draft, plan: Plan) -> None:
             flags = Flag.ACCUMULATE if number else Flag.NONE
             command = Command(Op.NORM, flags, count=words)
             draft.emit(command, src=Operand(Slot.GRADS, offset), dst=norm)
-    kinds = {"sgd": Flag.NONE, "nesterov": Flag.NESTEROV, "adam": Flag.ADAM}
     distance = draft.bank.trainable_words if plan.optimizer == "adam" else 0
     for offset, words in ranges:
         draft.emit(
-            Command(Op.UPDATE, kinds[plan.optimizer], count=words, axis=distance),
+            Command(Op.UPDATE, RULES[plan.optimizer], count=words, axis=distance),
             src=Operand(Slot.GRADS, offset),
             dst=Operand(Slot.LEARNER, offset),
             extra=Operand(Slot.MOMENTUM, offset),
@@ -29,10 +28,12 @@ def update(draft: Draft, plan: Plan) -> None:
 
 
 def _trainable_ranges(draft: Draft, plan: Plan) -> list[tuple[int, int]]:
-    """(offset, words) of what learns, neighbours joined."""
+    """(offset, words) of what is left to learn, neighbours joined."""
     ranges: list[tuple[int, int]] = []
     for index, layer in enumerate(draft.graph.layers):
         if not layer.has_weights or (plan.cut is not None and index <= plan.cut):
+            continue
+        if plan.steps_at_once(layer):
             continue
         block = draft.bank.blocks[layer.name]
         pieces = [("weight", block.offset, block.weight_words)]

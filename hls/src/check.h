@@ -42,6 +42,11 @@ static Needs map_needs(const Command& c) {
     need.weights = c.op == OP_CONV_WU ? 0 : w;
     need.dst = c.op == OP_CONV_FP ? y : c.op == OP_CONV_BP ? x : w;
     need.aux = c.op == OP_CONV_FP ? 0 : c.op == OP_CONV_BP ? masked : y;
+    if (has(c, FLAG_STEP)) {
+      need.weights = HYPER_CORRECTION2 + 1;
+      need.loose_weights = true;
+      need.extra = w;
+    }
   } else if (is_pool(c.op)) {
     const int64_t y = map_words(c.images, c.n, c.rows_out, c.cols_out, T);
     const bool forward = c.op == OP_POOL_FP || c.op == OP_AVG_FP;
@@ -129,6 +134,7 @@ static bool sizes_can_be(const Command& c) {
   const bool may_be_narrow = c.op == OP_LOAD || c.op == OP_CONV_FP || c.op == OP_CONV_WU || c.op == OP_POOL_FP;
   const bool narrow = may_be_narrow && c.n <= T && c.lanes == ceil_div(c.n, BEAT_WORDS) * BEAT_WORDS;
   if (c.lanes != T && !narrow) return false;
+  if (has(c, FLAG_STEP) && (c.op != OP_CONV_WU || has(c, FLAG_ACCUMULATE) || has(c, FLAG_ADAM))) return false;
   if (!(c.groups == 1 || (conv && c.groups == c.n && c.groups == c.m))) return false;
   if ((c.op == OP_CONCAT_FP || c.op == OP_CONCAT_BP) && (c.axis < 0 || c.axis > c.m - c.n)) return false;
   if ((c.op == OP_DROP_FP || c.op == OP_DROP_BP) && !(c.scalar >= 0.0f && c.scalar < 1.0f)) return false;

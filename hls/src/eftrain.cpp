@@ -40,15 +40,18 @@ static int norm(const Word* features, Word* control, const Command& c, const Pla
   return STATUS_OK;
 }
 
-static int maps(const Word* features, const Word* weights, Word* results, const Word* control, const Command& c,
+static int walk(const Word* features, const Word* weights, Word* results, const Word* control, const Command& c,
                 const Places& at, Count& count) {
   const bool drops = c.op == OP_DROP_FP || c.op == OP_DROP_BP;
   const uint32_t seed = drops ? as_int(peek(control, c.op == OP_DROP_FP ? at.aux : at.extra, 0)) : 0;
-  const Work work = work_of(c, at, seed);
+  const bool updates = c.op == OP_UPDATE, clips = updates && c.weights_slot != SLOT_NONE;
+  Work work = work_of(c, at, seed);
+  if (work.step.on) work.step.rates = rates_of(control, updates ? at.aux : at.weights, clips, at.weights);
   if (!work.tiling.fits) return FAULT_TOO_LARGE;
-  count = work.kind == GRADIENT ? walk_gradient(features, weights, results, work)
-                                : walk_maps(features, weights, results, work);
-  return STATUS_OK;
+  if (work.kind == GRADIENT) count = walk_gradient(features, weights, results, work);
+  else if (work.kind == WORDS) count = walk_words(features, weights, results, work);
+  else count = walk_maps(features, weights, results, work);
+  return count.finite ? STATUS_OK : STATUS_NONFINITE;
 }
 
 static int run(const Word* features, const Word* weights, Word* results, Word* control, const Table& table,
@@ -62,7 +65,8 @@ static int run(const Word* features, const Word* weights, Word* results, Word* c
       if (c.m > MOST_CLASSES) return FAULT_TOO_LARGE;
       return loss(features, results, control, c, at, weighted, count);
     case OP_UPDATE:
-      return update(features, weights, results, c, at, rates_of(control, at.aux, weighted, at.weights), count);
+      if (!has(c, FLAG_ADAM)) return walk(features, weights, results, control, c, at, count);
+      return update_adam(features, weights, results, c, at, rates_of(control, at.aux, weighted, at.weights), count);
     case OP_NORM:
       return norm(features, control, c, at, count);
     case OP_COPY:
@@ -78,7 +82,7 @@ static int run(const Word* features, const Word* weights, Word* results, Word* c
       channel_sums(features, weights, results, c, at, named, count);
       return STATUS_OK;
     default:
-      return maps(features, weights, results, control, c, at, count);
+      return walk(features, weights, results, control, c, at, count);
   }
 }
 
@@ -163,7 +167,7 @@ command:
     HLS(PIPELINE off)
     HLS(LOOP_TRIPCOUNT min=1 max=64)
     const uint32_t began = static_cast<uint32_t>(*clock);
-    Count spent = {0, 0};
+    Count spent = {0, 0, true};
     Places at;
     if (as_int(control[host_block + ABORT_BEAT].v[0]) != 0) {
       status = FAULT_ABORTED;

@@ -1,4 +1,4 @@
-// Commands on plain words (NORM, UPDATE, COPY), the loss, and the gather of samples. What would be
+// Commands on plain words (NORM, Adam's UPDATE, COPY), the loss, and the gather of samples. What would be
 // refused is found before the first word is written.
 #pragma once
 #include "walk.h"
@@ -6,64 +6,6 @@
 namespace eft {
 
 constexpr int CHUNK = X_DEPTH < Y_DEPTH ? X_DEPTH : Y_DEPTH;  // pixels of T words
-
-// Words from a beat on; those behind the last, up to a whole pixel, are 0.
-template <int DEPTH>
-static void load_words(const Word* port, int beat, int words, float x[DEPTH][T]) {
-  HLS(INLINE off)
-  const int beats = ceil_div(words, BEAT_WORDS), all = ceil_div(words, T) * QUADS;
-  int pixel = 0, q = 0;
-words_beat:
-  for (int i = 0; i < beats; ++i) {
-    HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=4096)
-    const Word word = port[beat + i];
-  words_lane:
-    for (int e = 0; e < BEAT_WORDS; ++e) {
-      HLS(UNROLL)
-      x[pixel][q * BEAT_WORDS + e] = i * BEAT_WORDS + e < words ? word.v[e] : 0.0f;
-    }
-    if (++q == QUADS) {
-      q = 0;
-      ++pixel;
-    }
-  }
-words_rest:
-  for (int i = beats; i < all; ++i) {
-    HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=0 max=QUADS)
-  words_rest_lane:
-    for (int e = 0; e < BEAT_WORDS; ++e) {
-      HLS(UNROLL)
-      x[pixel][(i % QUADS) * BEAT_WORDS + e] = 0.0f;
-    }
-  }
-}
-
-// What shares the last beat with the last word stays.
-template <int DEPTH>
-static void store_words(Word* port, int beat, int words, const float x[DEPTH][T]) {
-  HLS(INLINE off)
-  const int beats = ceil_div(words, BEAT_WORDS);
-  const Word last = port[beat + beats - 1];
-  int pixel = 0, q = 0;
-words_out:
-  for (int i = 0; i < beats; ++i) {
-    HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=4096)
-    Word word;
-  words_out_lane:
-    for (int e = 0; e < BEAT_WORDS; ++e) {
-      HLS(UNROLL)
-      word.v[e] = i * BEAT_WORDS + e < words ? x[pixel][q * BEAT_WORDS + e] : last.v[e];
-    }
-    port[beat + i] = word;
-    if (++q == QUADS) {
-      q = 0;
-      ++pixel;
-    }
-  }
-}
 
 static void copy(const Word* features, Word* results, const Command& c, const Places& at, Count& count) {
   HLS(INLINE off)
@@ -105,37 +47,6 @@ squares_lane:
   return all;
 }
 
-// What UPDATE reads at run time; `scale` clips the gradient.
-struct Rates {
-  float rate, momentum, decay, beta2, epsilon, correction1, correction2, scale;
-};
-
-static Rates rates_of(const Word* control, const Place& hyper, bool clips, const Place& norm) {
-  Rates r;
-  r.rate = peek(control, hyper, HYPER_RATE);
-  r.momentum = peek(control, hyper, HYPER_MOMENTUM);
-  r.decay = peek(control, hyper, HYPER_DECAY);
-  r.beta2 = peek(control, hyper, HYPER_BETA2);
-  r.epsilon = peek(control, hyper, HYPER_EPSILON);
-  r.correction1 = peek(control, hyper, HYPER_CORRECTION1);
-  r.correction2 = peek(control, hyper, HYPER_CORRECTION2);
-  r.scale = 1.0f;
-  if (clips) {
-    const float scale = peek(control, hyper, HYPER_CLIP) / (root(peek(control, norm, 0)) + 1e-6f);
-    r.scale = scale >= 1.0f ? 1.0f : scale;
-  }
-  return r;
-}
-
-// One weight by SGD (Sutskever 2013), or with Nesterov's look ahead: new weight in w, velocity in v.
-inline void sgd(const Rates& r, bool ahead, float gradient, float& w, float& v) {
-  const float g = gradient * r.scale;
-  const float decayed = r.decay * w;
-  const float velocity = ahead ? r.momentum * v + (g + decayed) : r.momentum * v + g + decayed;
-  w = w - r.rate * (ahead ? (g + decayed) + r.momentum * velocity : velocity);
-  v = velocity;
-}
-
 // One weight by Adam (Kingma 2015): moments in v and s.
 inline void adam(const Rates& r, float gradient, float& w, float& v, float& s) {
   const float g = gradient * r.scale + r.decay * w;
@@ -145,37 +56,8 @@ inline void adam(const Rates& r, float gradient, float& w, float& v, float& s) {
   w = w - r.rate * (v / r.correction1) / deviation;
 }
 
-// New weights, velocities (and second moments) of a chunk in place: y0, y1 (and x1) from gradients in
-// x0. Returns whether all are finite.
-static bool step_sgd(const Rates& r, bool ahead, int words) {
-  HLS(INLINE off)
-  bool good = true;
-  int pixel = 0, q = 0;
-sgd_beat:
-  for (int i = 0; i < ceil_div(words, BEAT_WORDS); ++i) {
-    HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=4096)
-    HLS(DEPENDENCE variable=y0 inter false)
-    HLS(DEPENDENCE variable=y1 inter false)
-  sgd_lane:
-    for (int e = 0; e < BEAT_WORDS; ++e) {
-      HLS(UNROLL)
-      const int lane = q * BEAT_WORDS + e;
-      float w = y0[pixel][lane], v = y1[pixel][lane];
-      sgd(r, ahead, x0[pixel][lane], w, v);
-      good = good && (i * BEAT_WORDS + e >= words || (finite(w) && finite(v)));
-      y0[pixel][lane] = w;
-      y1[pixel][lane] = v;
-    }
-    if (++q == QUADS) {
-      q = 0;
-      ++pixel;
-    }
-  }
-  return good;
-}
-
-// One weight an iteration: roots and divisions are large.
+// New weights and moments of a chunk in place: y0, y1 and x1 from gradients in x0. A weight whose state
+// would not be finite stays; returns whether all moved. One an iteration: roots and divisions are large.
 static bool step_adam(const Rates& r, int words) {
   HLS(INLINE off)
   bool good = true;
@@ -189,10 +71,13 @@ adam_word:
     HLS(DEPENDENCE variable=x1 inter false)
     float w = y0[pixel][lane], v = y1[pixel][lane], s = x1[pixel][lane];
     adam(r, x0[pixel][lane], w, v, s);
-    good = good && finite(w) && finite(v) && finite(s);
-    y0[pixel][lane] = w;
-    y1[pixel][lane] = v;
-    x1[pixel][lane] = s;
+    if (finite(w) && finite(v) && finite(s)) {
+      y0[pixel][lane] = w;
+      y1[pixel][lane] = v;
+      x1[pixel][lane] = s;
+    } else {
+      good = false;
+    }
     if (++lane == T) {
       lane = 0;
       ++pixel;
@@ -201,34 +86,27 @@ adam_word:
   return good;
 }
 
-// Every chunk is looked at before the first is written, so that nothing is if anything is not finite. The
-// last is still at hand then and is written first; the others come again.
-static int update(const Word* features, const Word* weights, Word* results, const Command& c, const Places& at,
-                  const Rates& rates, Count& count) {
+static int update_adam(const Word* features, const Word* weights, Word* results, const Command& c, const Places& at,
+                       const Rates& rates, Count& count) {
   HLS(INLINE off)
-  const bool moments = has(c, FLAG_ADAM);
-  const int last = ceil_div(c.count, CHUNK * T) - 1;
+  bool good = true;
 update_chunk:
-  for (int visit = 0; visit <= 2 * last; ++visit) {
+  for (int done = 0; done < c.count; done += CHUNK * T) {
     HLS(LOOP_TRIPCOUNT min=1 max=64)
-    const int done = (visit <= last ? visit : visit - last - 1) * CHUNK * T;
     const int words = least(c.count - done, CHUNK * T), beat = done / BEAT_WORDS;
     const int second = at.extra.beat + c.axis / BEAT_WORDS + beat;
     load_words<X_DEPTH>(features, at.src.beat + beat, words, x0);
     load_words<Y_DEPTH>(weights, at.dst.beat + beat, words, y0);
     load_words<Y_DEPTH>(results, at.extra.beat + beat, words, y1);
-    if (moments) load_words<X_DEPTH>(features, second, words, x1);
-    const bool good = moments ? step_adam(rates, words) : step_sgd(rates, has(c, FLAG_NESTEROV), words);
-    count.steps += moments ? words : ceil_div(words, BEAT_WORDS);
+    load_words<X_DEPTH>(features, second, words, x1);
+    good = step_adam(rates, words) && good;
+    store_words<Y_DEPTH>(results, at.dst.beat + beat, words, y0);
+    store_words<Y_DEPTH>(results, at.extra.beat + beat, words, y1);
+    store_words<X_DEPTH>(results, second, words, x1);
+    count.steps += words;
     ++count.passes;
-    if (!good) return STATUS_NONFINITE;
-    if (visit >= last) {
-      store_words<Y_DEPTH>(results, at.dst.beat + beat, words, y0);
-      store_words<Y_DEPTH>(results, at.extra.beat + beat, words, y1);
-      if (moments) store_words<X_DEPTH>(results, second, words, x1);
-    }
   }
-  return STATUS_OK;
+  return good ? STATUS_OK : STATUS_NONFINITE;
 }
 
 constexpr int MOST_CLASSES = CHUNK * T;

@@ -143,6 +143,64 @@ both_image:
   }
 }
 
+// Words from a beat on; those behind the last, up to a whole pixel, are 0.
+template <int DEPTH>
+static void load_words(const Word* port, int beat, int words, float x[DEPTH][T]) {
+  HLS(INLINE off)
+  const int beats = ceil_div(words, BEAT_WORDS), all = ceil_div(words, T) * QUADS;
+  int pixel = 0, q = 0;
+words_beat:
+  for (int i = 0; i < beats; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=1 max=4096)
+    const Word word = port[beat + i];
+  words_lane:
+    for (int e = 0; e < BEAT_WORDS; ++e) {
+      HLS(UNROLL)
+      x[pixel][q * BEAT_WORDS + e] = i * BEAT_WORDS + e < words ? word.v[e] : 0.0f;
+    }
+    if (++q == QUADS) {
+      q = 0;
+      ++pixel;
+    }
+  }
+words_rest:
+  for (int i = beats; i < all; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=0 max=QUADS)
+  words_rest_lane:
+    for (int e = 0; e < BEAT_WORDS; ++e) {
+      HLS(UNROLL)
+      x[pixel][(i % QUADS) * BEAT_WORDS + e] = 0.0f;
+    }
+  }
+}
+
+// What shares the last beat with the last word stays.
+template <int DEPTH>
+static void store_words(Word* port, int beat, int words, const float x[DEPTH][T]) {
+  HLS(INLINE off)
+  const int beats = ceil_div(words, BEAT_WORDS);
+  const Word last = port[beat + beats - 1];
+  int pixel = 0, q = 0;
+words_out:
+  for (int i = 0; i < beats; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=1 max=4096)
+    Word word;
+  words_out_lane:
+    for (int e = 0; e < BEAT_WORDS; ++e) {
+      HLS(UNROLL)
+      word.v[e] = i * BEAT_WORDS + e < words ? x[pixel][q * BEAT_WORDS + e] : last.v[e];
+    }
+    port[beat + i] = word;
+    if (++q == QUADS) {
+      q = 0;
+      ++pixel;
+    }
+  }
+}
+
 // A convolution's weights in memory, and how their taps share lanes.
 struct Kernel {
   Place place;
@@ -389,52 +447,6 @@ store_image:
         }
       }
     }
-  }
-}
-
-// Beats of a weight gradient from `at` on, some hundred at a time.
-static void store_taps(Word* port, const Kernel& k, int start, int beats, bool bias, bool adds, Weights& at,
-                       const float w[W_DEPTH][T][T]) {
-  HLS(INLINE off)
-  float before[RUN * QUADS][BEAT_WORDS];
-  HLS(ARRAY_PARTITION variable=before complete dim=2)
-taps_run:
-  for (int done = 0; done < beats; done += RUN * QUADS) {
-    HLS(LOOP_TRIPCOUNT min=1 max=16)
-    const int run = least(RUN * QUADS, beats - done);
-    if (adds) read_run(port, start + done, run, before);
-  taps_beat:
-    for (int b = 0; b < run; ++b) {
-      HLS(PIPELINE II=1)
-      HLS(LOOP_TRIPCOUNT min=QUADS max=256)
-      Word word;
-    taps_lane:
-      for (int e = 0; e < BEAT_WORDS; ++e) {
-        HLS(UNROLL)
-        const int m = at.quad * BEAT_WORDS + e;
-        const float v = w[at.slot][k.depthwise && !bias ? m : at.row][m];
-        word.v[e] = adds ? before[b][e] + v : v;
-      }
-      port[start + done + b] = word;
-      advance(k, at);
-    }
-  }
-}
-
-// A weight gradient, and behind the kernel its bias.
-static void store_weights(Word* port, const Kernel& k, const Pass& p, bool adds, const float w[W_DEPTH][T][T]) {
-  HLS(INLINE off)
-  const Runs runs = runs_of(k, p);
-  Weights at = first_weights(k, 0, p.cols.tap);
-gradient_run:
-  for (int i = 0; i < runs.count; ++i) {
-    HLS(LOOP_TRIPCOUNT min=1 max=1)
-    at.col = p.cols.tap * k.fold;
-    store_taps(port, k, tap_beat(k, p.out_tile, p.in_tile, p.rows.tap + i, p.cols.tap), runs.beats, false, adds, at, w);
-  }
-  if (p.bias) {
-    at = first_weights(k, p.rows.taps * p.cols.taps, 0);
-    store_taps(port, k, bias_beat(k, p.out_tile), QUADS, true, adds, at, w);
   }
 }
 

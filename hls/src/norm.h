@@ -21,7 +21,7 @@ static Count sum_tile(const Word* features, const Word* weights, const Command& 
   const Axis rows = axis_of(c.rows_in, c.rows_in, 1, 1, 0, 1, false);
   const Axis cols = axis_of(c.cols_in, c.cols_in, 1, 1, 0, 1, false);
   const Tiling t = tiling_of(rows, cols, c.images, X_DEPTH / 2, X_DEPTH / 2, 1);
-  Count count = {0, 0};
+  Count count = {0, 0, true};
   Pass next = no_pass();
   bool turn = false;
 sum_total:

@@ -62,6 +62,19 @@ static void setup_convolution(const Places& at, Work& k) {
   k.tiling = tiling_of(k.rows, k.cols, c.images, X_DEPTH, Y_DEPTH, k.kind == GRADIENT ? W_DEPTH - 1 : W_DEPTH);
 }
 
+// Weights of an UPDATE are rows of a kernel that never ends.
+static void setup_update(const Places& at, Work& k) {
+  k.kind = WORDS;
+  k.in = map_of(at.src, T, 1, 1, T);
+  k.kernel.place = at.dst;
+  k.kernel.m_tiles = k.kernel.n_tiles = k.kernel.rows = 1;
+  k.kernel.cols = X_DEPTH;
+  k.kernel.lanes = T;
+  k.kernel.fold = 1;
+  k.kernel.back = k.kernel.depthwise = false;
+  k.tiling.fits = true;
+}
+
 static void setup_pool(const Places& at, Work& k) {
   const Command& c = k.c;
   const bool back = c.op == OP_POOL_BP || c.op == OP_AVG_BP;
@@ -127,10 +140,16 @@ static void setup_elements(const Places& at, uint32_t seed, Work& k) {
 static bool is_convolution(int op) { return op == OP_CONV_FP || op == OP_CONV_BP || op == OP_CONV_WU; }
 static bool is_pool(int op) { return op == OP_POOL_FP || op == OP_POOL_BP || op == OP_AVG_FP || op == OP_AVG_BP; }
 
+inline bool steps(const Command& c) { return c.op == OP_UPDATE || has(c, FLAG_STEP); }
+
 // `seed` is dropout's. `tiling.fits` tells whether the buffers can hold a tile.
 static Work work_of(const Command& c, const Places& at, uint32_t seed) {
   Work k;
   k.c = c;
+  k.step = no_step();
+  k.step.on = steps(c);
+  k.step.ahead = has(c, FLAG_NESTEROV);
+  k.step.velocity = at.extra;
   k.unit = false;
   k.first_tile = 0;
   k.last_tile = 1 << 30;
@@ -138,6 +157,8 @@ static Work work_of(const Command& c, const Places& at, uint32_t seed) {
     setup_convolution(at, k);
   } else if (is_pool(c.op)) {
     setup_pool(at, k);
+  } else if (c.op == OP_UPDATE) {
+    setup_update(at, k);
   } else {
     setup_elements(at, seed, k);
   }

@@ -5,8 +5,8 @@
 // drains once a command.
 #pragma once
 #include "array.h"
+#include "descend.h"
 #include "lanes.h"
-#include "memory.h"
 
 namespace eft {
 
@@ -20,9 +20,9 @@ struct Places {
   Place src, weights, dst, aux, extra;
 };
 
-enum Kind { ARRAY, GRADIENT, MAXIMUM, MAXIMUM_BACK, ELEMENTS };
+enum Kind { ARRAY, GRADIENT, WORDS, MAXIMUM, MAXIMUM_BACK, ELEMENTS };
 
-// A command on maps, ready to be walked.
+// A command that is walked: on maps, or an UPDATE, whose tiles are rows of T words.
 struct Work {
   Command c;
   Kind kind;
@@ -35,6 +35,7 @@ struct Work {
   int first_tile, last_tile;  // CONCAT_FP: written are tiles from the first on, and the last
   Map in, second;             // read; WU: dy
   Kernel kernel;
+  Step step;
   Finish finish;
   Dropout drop;
   Place vectors[3];  // of BN: gamma and beta; mean and inverse; BN_SUM's
@@ -140,6 +141,27 @@ static void load(const Word* features, const Word* weights, const Work& k, const
   }
 }
 
+// Rows of the feature buffer become rows of weights.
+static int take_rows(int rows, const float x[X_DEPTH][T], float w[W_DEPTH][T][T]) {
+  HLS(INLINE off)
+  int slot = 0, n = 0;
+rows_row:
+  for (int i = 0; i < rows; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=1 max=1024)
+  rows_lane:
+    for (int m = 0; m < T; ++m) {
+      HLS(UNROLL)
+      w[slot][n][m] = x[i][m];
+    }
+    if (++n == T) {
+      n = 0;
+      ++slot;
+    }
+  }
+  return rows;
+}
+
 static int compute(const Work& k, const Pass& p, float x[X_DEPTH][T], float w[W_DEPTH][T][T], float y[Y_DEPTH][T]) {
   HLS(INLINE off)
   if (!p.valid) return 0;
@@ -152,6 +174,9 @@ static int compute(const Work& k, const Pass& p, float x[X_DEPTH][T], float w[W_
       }
       steps += convolve(k.kind == GRADIENT, k.channelwise, k.rows, k.cols, p, k.unit ? 0 : 1, x, w, y);
       if (k.kind == GRADIENT && p.last) steps += fold_partials(p, w);
+      break;
+    case WORDS:
+      steps += take_rows(p.images, x, w);
       break;
     case MAXIMUM:
       steps += maxima(k.rows, k.cols, p, x, y);
@@ -171,17 +196,29 @@ static void store(Word* results, const Work& k, const Pass& p, const float y[Y_D
   if (p.valid && p.last) store_box(results, k.finish, p.out_tile, output_box(p), y);
 }
 
+// Words of an UPDATE's pass.
+inline int words_of(const Work& k, const Pass& p) { return least(k.c.count - p.image * T, p.images * T); }
+
 static void load_pair(const Word* features, const Word* weights, const Work& k, const Pass& p, float x[X_DEPTH][T],
                       float y[Y_DEPTH][T]) {
   HLS(INLINE off)
   if (!p.valid) return;
+  if (k.kind == WORDS) {
+    load_words<X_DEPTH>(features, k.in.place.beat + p.image * QUADS, words_of(k, p), x);
+    return;
+  }
   load_box<X_DEPTH>(features, k.in, p.in_tile, input_box(p), k.cols.fold, 0, x);
   load_box<Y_DEPTH>(weights, k.second, p.out_tile, output_box(p), 1, 0, y);
 }
 
-static void store_gradient(Word* results, const Work& k, const Pass& p, const float w[W_DEPTH][T][T]) {
+// Whether all weights moved that were to step.
+static bool store_gradient(Word* results, const Work& k, const Pass& p, const float w[W_DEPTH][T][T]) {
   HLS(INLINE off)
-  if (p.valid && p.last) store_weights(results, k.kernel, p, has(k.c, FLAG_ACCUMULATE), w);
+  if (!p.valid || !p.last) return true;
+  if (k.kind == GRADIENT) return store_weights(results, k.kernel, k.step, p, has(k.c, FLAG_ACCUMULATE), w);
+  Weights at = first_weights(k.kernel, 0, 0);
+  const int start = k.kernel.place.beat + p.image * QUADS;
+  return store_taps(results, k.kernel, k.step, start, words_of(k, p), false, false, at, w);
 }
 
 // The passes in flight. `turn` says which buffers are loaded next, `tile` which hold the output.
@@ -195,7 +232,7 @@ inline Flow idle_flow() {
   Flow f;
   f.now = f.done = no_pass();
   f.turn = f.tile = false;
-  f.count.steps = f.count.passes = 0;
+  f.count = {0, 0, true};
   return f;
 }
 
@@ -211,13 +248,14 @@ static int map_stage(const Word* features, const Word* weights, Word* results, c
   return steps;
 }
 
-static int gradient_stage(const Word* features, const Word* weights, Word* results, const Work& k, const Flow& f,
+static int gradient_stage(const Word* features, const Word* weights, Word* results, const Work& k, Flow& f,
                           const Pass& next, float x[X_DEPTH][T], float y[Y_DEPTH][T], float xc[X_DEPTH][T],
                           float yc[Y_DEPTH][T], float wc[W_DEPTH][T][T], const float ws[W_DEPTH][T][T]) {
   HLS(INLINE)
   load_pair(features, weights, k, next, x, y);
   const int steps = compute(k, f.now, xc, wc, yc);
-  store_gradient(results, k, f.done, ws);
+  const bool good = store_gradient(results, k, f.done, ws);
+  f.count.finite = f.count.finite && good;
   return steps;
 }
 
@@ -228,7 +266,7 @@ static void push(const Word* features, const Word* weights, Word* results, const
   HLS(ALLOCATION function instances=load limit=1)
   HLS(ALLOCATION function instances=store limit=1)
   int steps;
-  if (k.kind == GRADIENT) {
+  if (k.kind == GRADIENT || k.kind == WORDS) {
     if (!f.turn && !f.tile) steps = gradient_stage(features, weights, results, k, f, next, x0, y0, x1, y1, w0, w1);
     else if (!f.turn) steps = gradient_stage(features, weights, results, k, f, next, x0, y0, x1, y1, w1, w0);
     else if (!f.tile) steps = gradient_stage(features, weights, results, k, f, next, x1, y1, x0, y0, w0, w1);
@@ -360,6 +398,21 @@ gradient_out:
         }
       }
     }
+  }
+  return drain(features, weights, results, k, flow);
+}
+
+// UPDATE: gradients come in and weights step on their way out, as those of a CONV_WU with STEP do.
+static Count walk_words(const Word* features, const Word* weights, Word* results, const Work& k) {
+  HLS(INLINE off)
+  const int rows = ceil_div(k.c.count, T), most_rows = least(X_DEPTH, W_DEPTH * T);
+  Flow flow = idle_flow();
+  Pass p = no_pass();
+  p.valid = p.first = p.last = true;
+words_pass:
+  for (p.image = 0; p.image < rows; p.image += most_rows) {
+    p.images = least(most_rows, rows - p.image);
+    push(features, weights, results, k, flow, p);
   }
   return drain(features, weights, results, k, flow);
 }

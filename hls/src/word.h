@@ -53,9 +53,10 @@ inline int even_part(int whole, int part) { return ceil_div(whole, ceil_div(whol
 
 inline bool has(const Command& c, int flag) { return (c.flags & flag) != 0; }
 
-// What a command cost: iterations of compute loops, and tiles loaded.
+// What a command cost: iterations of compute loops, and tiles loaded; and whether all weights could step.
 struct Count {
   int steps, passes;
+  bool finite;
 };
 
 }  // namespace eft

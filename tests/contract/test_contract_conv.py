@@ -4,11 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from contract_rig import Case, Kind, Window, judge, noise
+from contract_rig import (
+    Case,
+    Kind,
+    Window,
+    hypers,
+    image_of,
+    judge,
+    noise,
+    prepare,
+    program_of,
+)
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from eftraind.isa import Flag, Op
+from eftraind.isa import Flag, Op, Operand, Slot
 
 LISTED = [
     Window(1, 16, 16, 32, 32, (3, 3), (1, 1), (1, 1)),
@@ -110,8 +120,22 @@ def gradient(kind: Kind, window: Window, flags: Flag, rng: np.random.Generator) 
     assert not found[padding].any()
 
 
+def step(kind: Kind, window: Window, flags: Flag, rng: np.random.Generator) -> None:
+    """Weights step by the gradient at once; padding, 0 before, is 0 afterwards."""
+    t, bias = kind.lanes, bool(flags & Flag.BIAS)
+    padding = window.weights_padding(t, bias=bias)
+    state = {name: noise(rng, padding.size) for name in ("dst", "extra")}
+    for words in state.values():
+        words[padding] = 0
+    rates = hypers(RATE=0.1, MOMENTUM=0.9, DECAY=0.01, CLIP=0.5)
+    operands = {"src": window.x(rng, t), "aux": window.y(rng, t), "weights": rates, **state}
+    case = Case(window.command(Op.CONV_WU, flags | Flag.STEP, t), operands)
+    for found in judge(kind, case, ("dst", "extra")).values():
+        assert not found[padding].any()
+
+
 SLOPE = 0.125
-PHASES = {"forward": forward, "backward": backward, "gradient": gradient}
+PHASES = {"forward": forward, "backward": backward, "gradient": gradient, "step": step}
 FLAGS = {
     "forward": [Flag.NONE, Flag.BIAS | Flag.RELU, Flag.BIAS | Flag.RELU6, Flag.LEAKY],
     "backward": [
@@ -122,6 +146,7 @@ FLAGS = {
         Flag.MASK | Flag.RELU6 | Flag.ACCUMULATE,
     ],
     "gradient": [Flag.NONE, Flag.BIAS, Flag.ACCUMULATE, Flag.ACCUMULATE | Flag.BIAS],
+    "step": [Flag.NONE, Flag.BIAS, Flag.NESTEROV, Flag.NESTEROV | Flag.BIAS],
 }
 
 
@@ -154,7 +179,41 @@ def test_zeros_give_zeros(kind: Kind, phase: str) -> None:
         "forward": {"src": x, "weights": w, "dst": y + 1},
         "backward": {"src": y, "weights": w, "dst": x + 1},
         "gradient": {"src": x, "aux": y, "dst": w + 1},
+        "step": {"src": x, "aux": y, "dst": w, "extra": w, "weights": hypers(RATE=0.1)},
     }[phase]
-    op = {"forward": Op.CONV_FP, "backward": Op.CONV_BP, "gradient": Op.CONV_WU}[phase]
-    found = judge(kind, Case(window.command(op, Flag.BIAS, t), operands))["dst"]
+    op = {"forward": Op.CONV_FP, "backward": Op.CONV_BP}.get(phase, Op.CONV_WU)
+    flags = Flag.BIAS | Flag.STEP if phase == "step" else Flag.BIAS
+    found = judge(kind, Case(window.command(op, flags, t), operands))["dst"]
     assert not found.any()
+
+
+@pytest.mark.parametrize("rule", [Flag.NONE, Flag.NESTEROV], ids=["sgd", "nesterov"])
+@pytest.mark.parametrize("window", [LISTED[2], LISTED[6], LISTED[7], LISTED[19]])
+def test_a_step_is_a_gradient_and_an_update(kind: Kind, rule: Flag, window: Window) -> None:
+    """Bit for bit, on every device."""
+    rng, t = np.random.default_rng(5), kind.lanes
+    window = fitted(window, t)
+    operands = {
+        "src": window.x(rng, t),
+        "aux": window.y(rng, t),
+        "dst": noise(rng, window.weights_padding(t, bias=True).size),
+        "extra": noise(rng, window.weights_padding(t, bias=True).size),
+        "weights": hypers(RATE=0.1, MOMENTUM=0.9, DECAY=0.01),
+    }
+    fused = Case(window.command(Op.CONV_WU, Flag.BIAS | Flag.STEP | rule, t), operands).placed()
+    gradient = Operand(Slot.GRADS, 8)
+    apart = [
+        replace(fused, flags=Flag.BIAS, dst=gradient, extra=Operand(), weights=Operand()),
+        replace(fused, op=Op.UPDATE, flags=rule, count=operands["dst"].size, src=gradient),
+    ]
+    apart[1] = replace(apart[1], aux=fused.weights, weights=Operand())
+    found = []
+    for commands in ([fused], apart):
+        device = kind.open()
+        prepare(device, Case(fused, operands))
+        device.bind(Slot.GRADS, device.allocate(operands["dst"].size + 8))
+        device.run(device.load(program_of(commands, t)), 0, len(commands))
+        found.append(image_of(device, Case(fused, operands)))
+        device.close()
+    for name in operands:
+        np.testing.assert_array_equal(*(image[name] for image in found), err_msg=name)

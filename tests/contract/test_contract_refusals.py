@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from contract_rig import (
+    GUARD_WORDS,
     SLOTS,
     Case,
     Kind,
@@ -22,6 +24,7 @@ from eftraind.isa import Command, Flag, Op, Operand
 from eftraind.plan.reshape import pack_map, pack_samples, pack_vector
 from eftraind.plan.tiles import tiles
 
+Image = npt.NDArray[np.uint32]
 WINDOW = Window(2, 5, 6, 7, 9, (3, 3), (1, 1), (1, 1))
 
 
@@ -70,18 +73,26 @@ def update_case(gradient: float, weight: float = 1.0, rate: float = 0.1) -> Case
 
 
 def refused(kind: Kind, case: Case, error: type[Exception]) -> str:
-    """The error's text, after a look at every word of memory."""
+    """The error's text, after a look at every word of memory: all are as before."""
+    text, before, after = failed(kind, case, error)
+    for name, words in after.items():
+        np.testing.assert_array_equal(words, before[name], err_msg=name)
+    return text
+
+
+def failed(
+    kind: Kind, case: Case, error: type[Exception]
+) -> tuple[str, dict[str, Image], dict[str, Image]]:
+    """The error's text, and memory before and after."""
     device = kind.open()
     try:
         handle = prepare(device, case)
         before = image_of(device, case)
         with pytest.raises(error) as caught:
             device.run(handle, 0, 1)
-        for name, words in image_of(device, case).items():
-            np.testing.assert_array_equal(words, before[name], err_msg=name)
+        return str(caught.value), before, image_of(device, case)
     finally:
         device.close()
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("label", [-1, 10, 2**31 - 1])
@@ -114,17 +125,64 @@ def test_logits_not_finite(kind: Kind, value: float) -> None:
     ids=["nan-gradient", "inf-gradient", "nan-weight", "overflow"],
 )
 def test_update_not_finite(kind: Kind, case: Case) -> None:
-    text = refused(kind, case, NonFiniteError)
+    text, before, after = failed(kind, case, NonFiniteError)
     assert "UPDATE" in text and "learning_rate" in text
+    moved = [
+        np.flatnonzero(after[name] != before[name]) - GUARD_WORDS for name in ("dst", "extra")
+    ]
+    stays = 37 if np.isnan(case.operands["dst"][37]) else 33
+    for words in moved:  # all but the one that would have been spoilt
+        np.testing.assert_array_equal(words, np.delete(np.arange(40), stays))
 
 
+@pytest.mark.parametrize("rule", [Flag.NONE, Flag.NESTEROV, Flag.ADAM])
 @pytest.mark.parametrize("bad", [0, 500, 999])
-def test_an_update_in_several_blocks_writes_nothing(kind: Kind, bad: int) -> None:
+def test_an_update_in_several_blocks_leaves_one_word(kind: Kind, rule: Flag, bad: int) -> None:
     words = 1000  # the small kernel holds 192 of them
     g, ones = np.ones(words, np.float32), np.ones(words, np.float32)
     g[bad] = np.nan
-    operands = {"src": g, "dst": ones, "extra": ones.copy(), "aux": hypers(RATE=0.1)}
-    refused(kind, Case(Command(Op.UPDATE, count=words), operands), NonFiniteError)
+    state = np.ones(2 * words if rule is Flag.ADAM else words, np.float32)
+    operands = {"src": g, "dst": ones, "extra": state, "aux": hypers(RATE=0.1, MOMENTUM=0.9)}
+    case = Case(Command(Op.UPDATE, rule, count=words, axis=words), operands)
+    _, before, after = failed(kind, case, NonFiniteError)
+    changed = np.flatnonzero(after["dst"] != before["dst"]) - GUARD_WORDS
+    np.testing.assert_array_equal(changed, np.delete(np.arange(words), bad))
+    for name in ("dst", "extra"):
+        assert np.isfinite(after[name][GUARD_WORDS:-GUARD_WORDS].view(np.float32)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_step_leaves_weights_whose_gradient_is_not_finite(kind: Kind, value: float) -> None:
+    rng, t = np.random.default_rng(0), kind.lanes
+    padding = WINDOW.weights_padding(t, bias=True)
+    state = {name: noise(rng, padding.size) for name in ("dst", "extra")}
+    for words in state.values():
+        words[padding] = 0
+    operands = {
+        "src": np.abs(WINDOW.x(rng, t)),
+        "aux": WINDOW.y(rng, t),
+        "weights": hypers(RATE=0.1, MOMENTUM=0.9),
+        **state,
+    }
+    operands["aux"][0, 0, 2, 3, 1] = value  # channel 1 of m
+    case = Case(WINDOW.command(Op.CONV_WU, Flag.BIAS | Flag.STEP, t), operands)
+    text, before, after = failed(kind, case, NonFiniteError)
+    assert "CONV_WU" in text
+    inside = slice(GUARD_WORDS, -GUARD_WORDS)
+    spoilt = np.arange(padding.size) % t == 1  # lane of m, the last of a weight's address
+    for name in ("dst", "extra"):
+        stays = after[name][inside] == before[name][inside]
+        np.testing.assert_array_equal(stays, spoilt | padding)
+
+
+@pytest.mark.parametrize("flag", [Flag.ACCUMULATE, Flag.ADAM])
+def test_a_step_of_a_kind_that_is_not_there(kind: Kind, flag: Flag) -> None:
+    device = kind.open()
+    case = forward_case(kind.lanes)
+    command = replace(case.placed(), op=Op.CONV_WU, flags=Flag.STEP | flag)
+    with pytest.raises(ProgramError, match=f"a step with {flag.name}"):
+        device.load(program_of([command], kind.lanes))
+    device.close()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])

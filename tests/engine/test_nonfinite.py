@@ -30,6 +30,9 @@ def kind(request):
     return whole_device(request.param)
 
 
+FUSED = {"batch": 4, "chunk": 4, "fuse": True}
+
+
 def course(kind, layers, start=None, **plan):
     graph = graph_build.from_mapping(
         {
@@ -40,7 +43,7 @@ def course(kind, layers, start=None, **plan):
         }
     )
     device, rng = open_device(kind, 1), np.random.default_rng(0)
-    plan = Plan(4, 2, **plan)
+    plan = Plan(**{"batch": 4, "chunk": 2, **plan})
     weights = params.initial(graph, rng) | (start or {})
     x = rng.standard_normal((8, 6, 6, 2)).astype(np.float32)
     return Course(
@@ -83,18 +86,27 @@ def test_what_comes_behind_is_not_blamed(kind, layers):
     assert "layer x (CONV_FP)" in failure(course(kind, [*head, *layers], {"x.weight": weight}))
 
 
-def test_a_gradient_that_overflows_is_named(kind):
+@pytest.mark.parametrize("plan", [{}, FUSED], ids=["apart", "fused"])
+def test_a_gradient_that_overflows_is_named(kind, plan):
     """Going forward all is finite: first gives zeros, and out's weights are huge."""
     dead = {"first.weight": np.zeros((6, 2, 3, 3), np.float32)}
     out = {"out.weight": np.full((3, 6 * 36), HUGE, np.float32) * [[1], [-1], [1]]}
     out["out.weight"] = out["out.weight"].astype(np.float32)
-    assert "(CONV_" in failure(course(kind, [HEAD], dead | out))
+    assert "(CONV_" in failure(course(kind, [HEAD], dead | out, **plan))
 
 
 def test_an_update_that_leaps_names_a_layer(kind):
     made = course(kind, [HEAD])
     made.set_rates({Hyper.RATE: 3e38, Hyper.DECAY: 3e38})
     assert "the update of layer" in failure(made)
+
+
+def test_a_step_that_leaps_names_its_layer(kind):
+    made = course(kind, [HEAD], **FUSED)
+    made.set_rates({Hyper.RATE: 3e38, Hyper.DECAY: 3e38})
+    assert "layer out (CONV_WU)" in failure(made)
+    weights = made._executor.read_bank(Slot.LEARNER)
+    assert all(np.isfinite(tensor).all() for tensor in weights.values())
 
 
 def test_frozen_norms_pass_it_on(kind):

@@ -82,6 +82,21 @@ def test_variants(device: OpenDevice, name: str, changes: dict, rates: oracle_ri
     train_both(device(), GRAPHS[name], replace(Plan(6, 4), **changes), steps=4, rates=rates)
 
 
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov"])
+def test_weights_that_step_with_their_gradient(
+    device: OpenDevice, name: str, optimizer: str
+) -> None:
+    plan = Plan(6, 6, optimizer=optimizer, fuse=True)
+    train_both(device(), GRAPHS[name], plan, steps=4, rates=GENTLE)
+
+
+@pytest.mark.parametrize("part", ["from-dw", "norms-and-biases", "one-branch", "one-weight"])
+def test_parts_that_step_with_their_gradient(device: OpenDevice, part: str) -> None:
+    name, trainable = PARTS[part]
+    train_both(device(), GRAPHS[name], Plan(5, 5, frozenset(trainable), fuse=True), steps=3)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.15])
 def test_class_weights(device: OpenDevice, smoothing: float) -> None:
     weights = np.array([0.2, 1.0, 3.5], np.float32)

@@ -2,7 +2,7 @@
 #pragma once
 #include <cstdint>
 namespace eft {
-constexpr uint32_t ISA_DIGEST = 0x65e30ebdu;
+constexpr uint32_t ISA_DIGEST = 0x387a3c4au;
 constexpr int COMMAND_WORDS = 32;
 constexpr int SLOT_COUNT = 32;
 constexpr int32_t OP_LOAD = 1;
@@ -39,6 +39,7 @@ constexpr int32_t FLAG_NESTEROV = 128;
 constexpr int32_t FLAG_ADAM = 256;
 constexpr int32_t FLAG_FROZEN = 512;
 constexpr int32_t FLAG_EXCLUDE_PAD = 1024;
+constexpr int32_t FLAG_STEP = 2048;
 constexpr int32_t STATUS_OK = 0;
 constexpr int32_t STATUS_BAD_OP = 1;
 constexpr int32_t STATUS_BAD_SLOT = 2;

@@ -3,8 +3,7 @@
 #include <time.h>
 
 #include "average.hpp"
-#include "conv_wu.hpp"
-#include "learn.hpp"
+#include "descend.hpp"
 #include "norm.hpp"
 #include "step.hpp"
 
@@ -45,12 +44,8 @@ Handler handler_of(int32_t op) {
 
 bool implements(int32_t op) { return handler_of(op) != nullptr; }
 
-int run(const Task& task) {
-  const Handler handler = handler_of(task.command->op);
-  return handler ? handler(task) : STATUS_BAD_OP;
-}
-
-Scratch scratch(const Command& c) {
+// What a command needs beside the gradient that CONV_WU with STEP keeps behind it.
+Scratch working(const Command& c) {
   const bool depthwise = c.groups > 1;
   if (depthwise && c.op == OP_CONV_WU) return {0, tiles(c.m) * depthwise_parts(c) * depthwise_words(c)};
   if (depthwise) return {0, 0};
@@ -64,6 +59,20 @@ Scratch scratch(const Command& c) {
     case OP_NORM: return {0, 2 * norm_parts(c)};
     default: return {0, 0};
   }
+}
+
+bool steps(const Command& c) { return c.op == OP_CONV_WU && (c.flags & FLAG_STEP); }
+
+Scratch scratch(const Command& c) {
+  const Scratch need = working(c);
+  return {need.own_words, need.shared_words + (steps(c) ? gradient_words(c) : 0)};
+}
+
+int run(const Task& task) {
+  const Command& c = *task.command;
+  if (steps(c)) return conv_wu_step(task, working(c).shared_words);
+  const Handler handler = handler_of(c.op);
+  return handler ? handler(task) : STATUS_BAD_OP;
 }
 
 double seconds() {

@@ -1,4 +1,5 @@
-// LOSS, NORM and UPDATE. Each looks at everything that could be wrong before it writes its first word.
+// LOSS, NORM and UPDATE. The first two look at everything that could be wrong before they write their
+// first word, UPDATE at each weight before it moves it.
 #pragma once
 #include "sums.hpp"
 
@@ -106,12 +107,11 @@ struct Rates {
   Vec scale;  // of the gradient, so that the norm of all is at most `clip`
 };
 
-inline Rates rates_of(const Task& task) {
-  const Command& c = *task.command;
-  const float* h = operand(task, c.aux_slot, c.aux_offset);
+// From the words of `Hyper`, and NORM's sum where gradients are clipped.
+inline Rates rates_of(const float* h, const float* sum) {
   double scale = 1;
-  if (c.weights_slot != SLOT_NONE) {
-    const double norm = *operand(task, c.weights_slot, c.weights_offset);
+  if (sum) {
+    const double norm = *sum;
     const double allowed = h[HYPER_CLIP] / (__builtin_sqrt(norm) + 1e-6);
     if (allowed < scale) scale = allowed;
   }
@@ -191,32 +191,26 @@ EFT_INLINE void vectors(int64_t begin, int64_t end, const Learnt& all, const Wor
   if (Rule::second) memcpy(rest.s, tail[3], bytes);
 }
 
-// The same expression checks and moves, so what was found finite is what is kept.
+// Weights whose state would not be finite stay as they are. Each word is read and written once.
 template <class Rule>
-int update_by(const Task& task, const Learnt& all, const Rates& rates) {
-  const int64_t count = task.command->count, total = ceil_div(count, T);
+int move_by(const Task& task, const Learnt& all, int64_t count, const Rates& rates) {
   int spoilt = 0;  // set by any thread, never unset
-  task.each(total, [&](Range r, int) {
+  task.each(ceil_div(count, T), [&](Range r, int) {
     Lanes bad{};
     vectors<Rule>(r.begin * T, least(r.end * T, count), all, [&](const Learnt& at) {
       const State to = moved<Rule>(at, rates);
-      bad |= not_finite(to.w) | not_finite(to.v);
-      if (Rule::second) bad |= not_finite(to.s);
+      Lanes stays = not_finite(to.w) | not_finite(to.v);
+      if (Rule::second) stays |= not_finite(to.s);
+      store(at.v, choose(stays, load(at.v), to.v));
+      store(at.w, choose(stays, load(at.w), to.w));
+      if (Rule::second) store(at.s, choose(stays, load(at.s), to.s));
+      bad |= stays;
     });
     int any = 0;
     for (int i = 0; i < T; ++i) any |= bad[i];
     if (any) __atomic_store_n(&spoilt, 1, __ATOMIC_RELAXED);
   });
-  if (spoilt) return STATUS_NONFINITE;
-  task.each(total, [&](Range r, int) {
-    vectors<Rule>(r.begin * T, least(r.end * T, count), all, [&](const Learnt& at) {
-      const State to = moved<Rule>(at, rates);
-      store(at.v, to.v);
-      store(at.w, to.w);
-      if (Rule::second) store(at.s, to.s);
-    });
-  });
-  return STATUS_OK;
+  return spoilt ? STATUS_NONFINITE : STATUS_OK;
 }
 
 inline int update(const Task& task) {
@@ -224,10 +218,11 @@ inline int update(const Task& task) {
   Learnt all = {operand(task, c.src_slot, c.src_offset), operand(task, c.dst_slot, c.dst_offset),
                 operand(task, c.extra_slot, c.extra_offset), nullptr};
   all.s = all.v + c.axis;
-  const Rates rates = rates_of(task);
-  if (c.flags & FLAG_ADAM) return update_by<Adam>(task, all, rates);
-  if (c.flags & FLAG_NESTEROV) return update_by<Nesterov>(task, all, rates);
-  return update_by<Sgd>(task, all, rates);
+  const float* sum = c.weights_slot != SLOT_NONE ? operand(task, c.weights_slot, c.weights_offset) : nullptr;
+  const Rates rates = rates_of(operand(task, c.aux_slot, c.aux_offset), sum);
+  if (c.flags & FLAG_ADAM) return move_by<Adam>(task, all, c.count, rates);
+  if (c.flags & FLAG_NESTEROV) return move_by<Nesterov>(task, all, c.count, rates);
+  return move_by<Sgd>(task, all, c.count, rates);
 }
 
 }  // namespace
