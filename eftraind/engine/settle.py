@@ -38,6 +38,8 @@ def settled(config: Config, graph: Graph, device: Device) -> tuple[Predictor, Ch
     """Raises GraphError for a layer that the device cannot run, ConfigError for a bad plan."""
     t = device.capabilities.lanes
     wanted = plan_for(graph, config.train, config.device.chunk)
+    # On a processor a step of its own is as fast; the kernel saves a way to memory and back.
+    wanted = replace(wanted, fuse=device.capabilities.build is not None)
     program = lower.training(graph, t, replace(wanted, chunk=1))
     check_operations(device, graph, program)
     build = device.capabilities.build

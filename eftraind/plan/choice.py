@@ -95,7 +95,9 @@ class _Chooser:
 
     def batches(self, wanted: Plan) -> list[int]:
         """The smallest batch whose update weighs little, then smaller ones for a lack of memory."""
-        program = lower.training(self._graph, self._t, replace(wanted, batch=1, chunk=1))
+        program = lower.training(
+            self._graph, self._t, replace(wanted, batch=1, chunk=1, fuse=False)
+        )
         times = seconds(self._predictor, program.commands)
         ends = [c.op in (Op.UPDATE, Op.NORM) for c in program.commands]
         update_s = float(times[ends].sum())

@@ -86,6 +86,7 @@ class _Walk(ABC):
             self.stores(before) if before else (),
             self.load_waits(after) if after and not self.design.traits.blocks else 0,
             self.store_runs(before) if before and not self.design.traits.streams else 0,
+            self.store_cycles(before) if before and not self.design.traits.leads else 0,
         )
 
     @abstractmethod
@@ -105,6 +106,9 @@ class _Walk(ABC):
         """Transfers that a load waits for to start."""
 
     def store_runs(self, turn: Any) -> int:
+        return 0
+
+    def store_cycles(self, turn: Any) -> int:
         return 0
 
     def _steps(self, channels: int, out: bool) -> Runs[int]:
@@ -271,11 +275,23 @@ class _Gradient(_Walk):
         if not _last_visit(image, area):
             return ()
         words = self.weight_words(m, n.value)
-        if self.job.updates:
+        if self.job.steps:
             return ((Channel.JOINED, 2 * words), (Channel.OUT, 2 * words))
         if self.c.flags & Flag.ACCUMULATE:
             return ((Channel.JOINED, words), (Channel.OUT, words))
         return ((Channel.OUT, words),)
+
+    def store_runs(self, turn: Any) -> int:
+        m, n, image, area = turn
+        if all(channel.writes for channel, _ in self.stores(turn)):
+            return 0
+        runs = -(-self.weight_words(m, n.value) // (RUN * self.design.t))
+        return 2 * runs if self.job.steps else runs
+
+    def store_cycles(self, turn: Any) -> int:
+        m, n, image, area = turn
+        steps = self.job.steps and _last_visit(image, area)
+        return self.weight_words(m, n.value) if steps else 0
 
     def iterations(self, turn: Any) -> int:
         """Pixels are taken a few at a time, each group tap by tap, into partial sums, which the

@@ -25,6 +25,8 @@ WINDOW_LUT_PER_WORD = 150
 """For each word of the window's width: steering of wide words from banks to buffers and back."""
 BANK_LUT = 16
 """Of each bank: one of four addresses of 12 bits, and its enables."""
+STEP_FMULS, STEP_FADDS = 5, 4
+"""Of a unit of its own that lets one weight a cycle step."""
 GATHER_LUT = 150
 """For each word of the port for results: what leads a word that is stored through the vector unit,
 whose adders and multiplier are idle then."""
@@ -55,14 +57,13 @@ class Traits:
     beside: bool = True
     """The second map of every streaming command comes on the port for weights; else that of one
     whose maps differ in shape (POOL_BP) comes on the one for features, behind the first."""
-    updates: bool = True
-    """UPDATE goes through its words once; else twice but for the last block, first to find what is
-    not finite, and load, step and store follow each other."""
-
     gathers: bool = True
     """Sums that a batch normalisation needs are taken while another command stores the map."""
     fuses: bool = True
-    """A gradient that is whole steps its weights as it is stored; UPDATE does the rest."""
+    """A gradient that is whole steps its weights as it is stored (`Plan.fuse`)."""
+    leads: bool = True
+    """Weights that step pass through the vector unit; else through a unit of their own, one a
+    cycle."""
     splits: bool = True
     """What would be fewer than PASSES passes is cut smaller, so that its load and its store run
     beside computing."""
@@ -70,9 +71,7 @@ class Traits:
 
 SPECIFIED = Traits()
 PASSES = 4
-AS_WRITTEN = Traits(
-    streams=False, beside=False, updates=False, gathers=False, fuses=False, splits=False
-)
+AS_WRITTEN = Traits(streams=False, beside=False, gathers=False, leads=False, splits=False)
 """As the sources in hls are so far."""
 RUN = 64
 
@@ -203,8 +202,11 @@ def resources(design: Design) -> Resources:
     fifos = math.ceil(words / 2)
     if design.window_words:
         lut += WINDOW_LUT_PER_WORD * design.window_width + BANK_LUT * design.window_banks
-    gathers = design.traits.gathers
-    lut += GATHER_LUT * design.result_words * (gathers or design.traits.fuses)
+    gathers, leads = design.traits.gathers, design.traits.leads
+    lut += GATHER_LUT * design.result_words * (gathers or (design.traits.fuses and leads))
+    if not leads:
+        dsp += STEP_FMULS * side_fmul.dsp
+        lut += STEP_FMULS * side_fmul.lut + STEP_FADDS * side_fadd.lut
     return Resources(
         dsp=dsp + muls * side_fmul.dsp + SCALAR_DSP,
         bram36=buffer_bram36(design) + fifos + GATHER_BRAM36 * gathers + design.window_bram36,

@@ -1,10 +1,9 @@
-"""Which commands of a program a kernel as specified runs together. Counts nothing.
+"""Which commands of a program take sums for others, in a kernel as specified. Counts nothing.
 
-The kernel is told by flags of the commands; here they follow from the program, since no device
-takes such flags yet.
+That kernel would be told by flags of the commands; here they follow from the program, since no
+device takes such flags yet.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,61 +18,7 @@ def jobs(program: Program, traits: Traits) -> list[Job]:
     out = [Job(c) for c in program.commands]
     if traits.gathers:
         _gather(out, program.lanes)
-    if traits.fuses:
-        _way_back_first(out)
-        out = _update(out, program.lanes)
     return out
-
-
-def _way_back_first(out: list[Job]) -> None:
-    """CONV_BP of a layer before its CONV_WU, which neither reads what the other writes: it must
-    see the weights before they step."""
-    start = 0
-    while start < len(out):
-        ends = start
-        for op in (Op.CONV_WU, Op.CONV_BP):
-            first = ends
-            while ends < len(out) and _is(out[ends], op, out[start].command.layer):
-                ends += 1
-            if op is Op.CONV_WU:
-                middle = ends
-            elif middle > start and ends > first:
-                out[start:ends] = [*out[middle:ends], *out[start:middle]]
-        start = max(ends, start + 1)
-
-
-def _is(job: Job, op: Op, layer: int) -> bool:
-    return job.command.op is op and job.command.layer == layer
-
-
-def _update(out: list[Job], t: int) -> list[Job]:
-    """CONV_WU steps the weights of its gradient, if no other command adds to it, the step needs no
-    norm of all gradients, and each word has one velocity. UPDATE keeps what is left."""
-    steps = [job.command for job in out if job.command.op is Op.UPDATE]
-    if any(job.command.op is Op.NORM for job in out) or any(c.flags & Flag.ADAM for c in steps):
-        return out
-    whole = Counter(job.command.dst.offset for job in out if job.command.op is Op.CONV_WU)
-    fused: list[Job] = []
-    for job in out:
-        c = job.command
-        if c.op is Op.CONV_WU:
-            words = extents(c, t)["dst"]
-            steps_here = any(_covers(step, c.dst, words) for step in steps)
-            job = replace(job, updates=whole[c.dst.offset] == 1 and steps_here)
-        if c.op is Op.UPDATE:
-            stepped = [j.command for j in fused if j.updates]
-            done = [extents(w, t)["dst"] for w in stepped if _covers(c, w.dst, 1)]
-            left = c.count - sum(done)
-            job = replace(job, command=replace(c, count=left))
-            if not left:
-                continue
-        fused.append(job)
-    return fused
-
-
-def _covers(step: Command, place: Operand, words: int) -> bool:
-    start, end = step.src.offset, step.src.offset + step.count
-    return step.src.slot is place.slot and start <= place.offset and place.offset + words <= end
 
 
 def _gather(out: list[Job], t: int) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from eftraind.errors import ProgramError
 from eftraind.isa import Command, Flag, Op
-from eftraind.plan.design import PASSES, Design
+from eftraind.plan.design import PASSES, RUN, Design
 from eftraind.plan.job import Job
 from eftraind.plan.machine import Channel, Machine
 from eftraind.plan.rounds import Round, Total
@@ -72,11 +72,14 @@ def _named(words: Words) -> Words:
     return {channel: count for channel, count in words.items() if count}
 
 
-def blocks(moved: Traffic, design: Design) -> int:
+def blocks(job: Job, moved: Traffic, design: Design) -> int:
     """Blocks that fit half a feature buffer (the other half is for a second operand) and an output
     buffer, T lanes wide."""
     room_in = design.feature_depth // 2 * design.t
     room_out = design.output_depth * design.t
+    if job.steps:  # rows of T words pass from a feature buffer into one of weights
+        rows = min(design.feature_depth, design.weight_tiles * design.t)
+        return math.ceil(job.command.count / design.t / rows)
     long = moved.work > 4 * PASSES * design.pipeline_cycles
     need = [PASSES if design.traits.splits and long else 1]
     need += [math.ceil(words / room_in) for words in moved.loads.values()]
@@ -86,30 +89,44 @@ def blocks(moved: Traffic, design: Design) -> int:
 
 def cost(job: Job, design: Design, machine: Machine) -> Total:
     """Cycles, words and what holds the command up."""
-    c, moved = job.command, traffic(job, design)
-    number = blocks(moved, design)
+    moved = traffic(job, design)
+    number = blocks(job, moved, design)
     load = tuple((channel, math.ceil(words / number)) for channel, words in moved.loads.items())
     store = tuple((channel, math.ceil(words / number)) for channel, words in moved.stores.items())
     compute = math.ceil(moved.work / number) + design.pipeline_cycles
     total = Total()
     total.command(machine)
-    if c.op is Op.UPDATE and not design.traits.updates:
-        total.alone(machine, Round(0, load=load), 2 * number - 1)
-        total.add(machine, Round(compute), 2 * number - 1)
+    if not overlaps(job):
+        total.alone(machine, Round(0, load=load), number)
+        total.add(machine, Round(compute), number)
         total.alone(machine, Round(0, store=store), number)
         return total
+    runs, steps = _steps(job, number, design)
     total.alone(machine, Round(0, load=load))
     if number == 1:
         total.add(machine, Round(compute))
     else:
         total.add(machine, Round(compute, load=load))
-        total.add(machine, Round(compute, load=load, store=store), number - 2)
-        total.add(machine, Round(compute, store=store))
-    total.alone(machine, Round(0, store=store))
+        total.add(machine, Round(compute, load, store, 0, runs, steps), number - 2)
+        total.add(machine, Round(compute, (), store, 0, runs, steps))
+    total.alone(machine, Round(0, (), store, 0, runs, steps))
     moves = (*moved.loads.items(), *moved.stores.items())
     total.read_words = sum(words for channel, words in moves if not channel.writes)
     total.written_words = sum(words for channel, words in moves if channel.writes)
     return total
+
+
+def overlaps(job: Job) -> bool:
+    """Blocks are loaded, computed and stored at once. Adam's needs all buffers for one block."""
+    return job.command.op is not Op.UPDATE or job.steps
+
+
+def _steps(job: Job, number: int, design: Design) -> tuple[int, int]:
+    """Of an UPDATE's block: runs of weights and of velocities that are read before they are
+    written, and cycles of stepping between."""
+    words = math.ceil(job.command.count / number) if job.steps else 0
+    runs = 0 if design.traits.streams else 2 * math.ceil(words / (RUN * design.t))
+    return runs, 0 if design.traits.leads else words
 
 
 def _old_sums(c: Command, words: int) -> Words:
@@ -187,17 +204,20 @@ def _norm(c: Command, design: Design, e: Extents) -> Traffic:
 
 
 def _update(c: Command, design: Design, e: Extents) -> Traffic:
-    """g, w and v come in on three ports, w and v go out on one. Adam has a second moment beside v,
-    and its roots and divisions take one word a cycle."""
-    adam = bool(c.flags & Flag.ADAM)
-    moments = 2 if adam else 1
+    """g comes in, a row of T words a cycle; w and v pass through the port for results, and step
+    there. With Adam w comes beside g, and after it a second moment beside v; roots and divisions
+    take one word a cycle."""
+    rates = e["weights"] + e["aux"]
+    if not c.flags & Flag.ADAM:
+        state = {Channel.JOINED: 2 * c.count, Channel.OUT: 2 * c.count}
+        loads = {Channel.IN: e["src"], Channel.WEIGHTS: rates}
+        return Traffic(loads, state, math.ceil(c.count / design.t))
     loads = {
-        Channel.IN: e["src"],
-        Channel.WEIGHTS: e["dst"] + e["weights"] + e["aux"],
-        Channel.JOINED: moments * c.count,
+        Channel.IN: e["src"] + c.count,
+        Channel.WEIGHTS: e["dst"] + rates,
+        Channel.JOINED: c.count,
     }
-    work = c.count if adam else _lanes(c.count, design)
-    return Traffic(loads, {Channel.OUT: e["dst"] + moments * c.count}, work)
+    return Traffic(loads, {Channel.OUT: 3 * c.count}, c.count)
 
 
 def _copy(c: Command, design: Design, e: Extents) -> Traffic:

@@ -25,6 +25,8 @@ class Round:
     """How often the load waits for the memory again before it is through."""
     store_runs: int = 0
     """Runs in which a store first reads, then writes; 0: both at once."""
+    store_cycles: int = 0
+    """What a store computes: beside moving, or between the runs."""
 
 
 @dataclass
@@ -77,6 +79,8 @@ def round_cycles(machine: Machine, one: Round) -> tuple[float, str]:
         Stream(channel, words, waits and channel.writes) for channel, words in one.store if words
     ]
     longest, cause = float(one.compute), "compute"
+    if one.store_cycles > longest:
+        longest, cause = float(one.store_cycles), Channel.OUT.value
     late = [one.load_waits * machine.read_latency, _run_cycles(machine, one)]
     if machine.latest(streams) + max(late) <= longest:
         return longest, cause
@@ -98,4 +102,4 @@ def _run_cycles(machine: Machine, one: Round) -> float:
     reading = sum(
         words / machine.rates[channel] for channel, words in one.store if not channel.writes
     )
-    return reading + (one.store_runs - 1) * machine.read_latency
+    return reading + one.store_cycles + (one.store_runs - 1) * machine.read_latency

@@ -130,7 +130,8 @@ class _Search:
 
     def _program(self, t: int) -> Program:
         if t not in self._programs:
-            program = training_program(self._graph, self._board, self._batch, t)
+            fuse = self._limits.traits.fuses
+            program = training_program(self._graph, self._board, self._batch, t, fuse=fuse)
             self._programs[t] = program
         return self._programs[t]
 

@@ -111,7 +111,7 @@ def simulate(
 
 def _stream_passes(job: Job, design: Design) -> Iterator[Pass]:
     moved = map_cost.traffic(job, design)
-    number = map_cost.blocks(moved, design)
+    number = map_cost.blocks(job, moved, design)
     for index in range(number):
         one = Pass(cycles=_share(moved.work, index, number) + design.pipeline_cycles)
         for channel, words in moved.loads.items():
@@ -119,6 +119,8 @@ def _stream_passes(job: Job, design: Design) -> Iterator[Pass]:
         for channel, words in moved.stores.items():
             one.stores[channel] = [_share(words, index, number)]
         yield one
+        if not map_cost.overlaps(job):
+            yield from (Pass(), Pass())
 
 
 def _share(whole: int, index: int, number: int) -> int:
@@ -216,9 +218,9 @@ def _gradient_passes(job: Job, tiling: Tiling, design: Design) -> Iterator[Pass]
                 one.loads[Channel.WEIGHTS] = [images * box.height * box.width * design.t] * m
                 if last:
                     pieces = _weight_pieces(c, m, n, loop.lanes, design)
-                    if job.updates:  # weights and velocities, each read and written
+                    if job.steps:  # weights and velocities, each read and written
                         pieces = pieces + pieces
-                    if job.updates or c.flags & Flag.ACCUMULATE:
+                    if job.steps or c.flags & Flag.ACCUMULATE:
                         one.stores[Channel.JOINED] = pieces
                     one.stores[Channel.OUT] = pieces
                 yield one

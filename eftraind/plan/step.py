@@ -17,20 +17,20 @@ KERNEL = "eftraind"
 
 def schedule(graph: Graph, board: Board, batch: int, design: Design) -> Schedule:
     """A training step of `batch` images on a given design."""
-    program = training_program(graph, board, batch, design.t)
+    program = training_program(graph, board, batch, design.t, fuse=design.traits.fuses)
     return costed(graph, board, batch, design, program)
 
 
-def training_program(graph: Graph, board: Board, batch: int, t: int) -> Program:
+def training_program(graph: Graph, board: Board, batch: int, t: int, *, fuse: bool) -> Program:
     """The step compiled with as many images at a time as the board's memory holds, and with the
-    outputs of batch normalisation kept if they fit too.
+    outputs of batch normalisation kept if they fit too; `fuse` as in `Plan`.
 
     Raises ConfigError with need and budget if not even one image fits.
     """
     chunk = batch
     while True:
         for keep in (True, False):
-            program = lower.training(graph, t, Plan(batch, chunk, keep_norms=keep))
+            program = lower.training(graph, t, Plan(batch, chunk, keep_norms=keep, fuse=fuse))
             need = memory_bytes(program)
             if need <= board.memory.cma_bytes:
                 return program

@@ -6,23 +6,20 @@ its maps, weights, velocities and program, or does without. Times nothing itself
 
 from dataclasses import replace
 
-from eftraind.isa import COMMAND_WORDS, Op, Program, Slot
-from eftraind.plan import fuse
+from eftraind.isa import COMMAND_WORDS, Program, Slot
 from eftraind.plan.board import Board
 from eftraind.plan.design import Design
 
 LATENCY_CYCLES = 6
 """Address to first word, last word to response: registers in and out of the banks and of the choice
 between window and port."""
-HELD = (Slot.TRAIN_ARENA, Slot.LEARNER, Slot.MOMENTUM)
+HELD = (Slot.TRAIN_ARENA, Slot.LEARNER, Slot.MOMENTUM, Slot.GRADS)
 
 
 def need_words(program: Program, design: Design) -> int:
-    """Words of a step: gradients only if some are stored."""
-    jobs = fuse.jobs(program, design.traits)
-    stored = any(job.command.op is Op.UPDATE for job in jobs)
-    slots = (*HELD, Slot.GRADS) if stored else HELD
-    return sum(program.need_words.get(slot, 0) for slot in slots) + COMMAND_WORDS * len(jobs)
+    """Words of a step."""
+    held = sum(program.need_words.get(slot, 0) for slot in HELD)
+    return held + COMMAND_WORDS * len(program.commands)
 
 
 def holds(program: Program, design: Design) -> bool:

@@ -158,11 +158,7 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
         ("as specified", ours),
         ("masks are read and results written by turns", _with(ours, streams=False)),
         ("the second map of POOL_BP comes behind the first", _with(ours, beside=False)),
-        ("gradients are stored, UPDATE steps all weights", _with(ours, fuses=False)),
-        (
-            "that, and UPDATE takes all blocks but the last twice, nothing overlaps",
-            _with(ours, fuses=False, updates=False),
-        ),
+        ("weights step one a cycle, in a unit of their own", _with(ours, leads=False)),
         ("commands may be a single pass", _with(ours, splits=False)),
         ("no window", replace(ours, window_words=0)),
         ("one port a channel", narrow),
@@ -218,7 +214,7 @@ def by_operation(network: str, board_name: str, batch: int) -> dict[Op, float]:
     """Cycles an image of each kind of command, in the design for this batch."""
     graph, board = networks.load(network), boards.load(board_name)
     design = found(network, board_name, batch).design
-    program = step.training_program(graph, board, batch, design.t)
+    program = step.training_program(graph, board, batch, design.t, fuse=design.traits.fuses)
     coster = step.coster_of(design, board, program)
     cycles: dict[Op, float] = {}
     for job in fuse.jobs(program, design.traits):
@@ -231,7 +227,9 @@ def array_cycles(network: str, board_name: str, batch: int) -> tuple[int, int]:
     """Cycles of a step that the array computes, and that its pipeline takes to end each pass."""
     graph, board = networks.load(network), boards.load(board_name)
     design = found(network, board_name, batch).design
-    commands = step.training_program(graph, board, batch, design.t).commands
+    commands = step.training_program(
+        graph, board, batch, design.t, fuse=design.traits.fuses
+    ).commands
     counts = [
         conv_cost.iterations(c, tiling_of(c, design), design)
         for c in commands

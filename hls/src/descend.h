@@ -29,11 +29,9 @@ static Rates rates_of(const Word* control, const Place& hyper, bool clips, const
 
 // One weight by SGD (Sutskever 2013), or with Nesterov's look ahead: new weight in w, velocity in v.
 inline void sgd(const Rates& r, bool ahead, float gradient, float& w, float& v) {
-  const float g = gradient * r.scale;
-  const float decayed = r.decay * w;
-  const float velocity = ahead ? r.momentum * v + (g + decayed) : r.momentum * v + g + decayed;
-  w = w - r.rate * (ahead ? (g + decayed) + r.momentum * velocity : velocity);
-  v = velocity;
+  const float slope = gradient * r.scale + r.decay * w;
+  v = r.momentum * v + slope;
+  w = w - r.rate * (ahead ? slope + r.momentum * v : v);
 }
 
 // How weights step as their gradient leaves the chip.
@@ -49,9 +47,40 @@ inline Step no_step() {
   return s;
 }
 
-// `words` of a weight gradient, from `at` of the buffer on, in runs of some hundred beats. A weight whose
-// state would not be finite stays, and so does what shares the last beat with the last word; returns
-// whether all weights moved.
+// Where lane n, m of a gradient lies.
+inline float gradient_of(const Kernel& k, const Weights& at, bool bias, int m, const float w[W_DEPTH][T][T]) {
+  return w[at.slot][k.depthwise && !bias ? m : at.row][m];
+}
+
+// A run of `words` weights and velocities steps, one after another: the multipliers and adders of one lane
+// serve all of them, about as fast as the port moves their state. One whose state would not be finite
+// stays; returns whether all moved.
+static bool step_run(const Kernel& k, const Step& s, int words, bool bias, Weights& at, const float w[W_DEPTH][T][T],
+                     float weights[RUN * QUADS][BEAT_WORDS], float velocity[RUN * QUADS][BEAT_WORDS]) {
+  HLS(INLINE off)
+  bool good = true;
+step_word:
+  for (int i = 0; i < words; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=BEAT_WORDS max=1024)
+    HLS(DEPENDENCE variable=weights inter false)
+    HLS(DEPENDENCE variable=velocity inter false)
+    const int b = i / BEAT_WORDS, e = i % BEAT_WORDS;
+    float weight = weights[b][e], speed = velocity[b][e];
+    sgd(s.rates, s.ahead, gradient_of(k, at, bias, at.quad * BEAT_WORDS + e, w), weight, speed);
+    if (finite(weight) && finite(speed)) {
+      weights[b][e] = weight;
+      velocity[b][e] = speed;
+    } else {
+      good = false;
+    }
+    if (e == BEAT_WORDS - 1) advance(k, at);
+  }
+  return good;
+}
+
+// `words` of a weight gradient, from `at` of the buffer on, in runs of some hundred beats. What shares the
+// last beat with the last word of a step stays. Returns whether all weights moved that were to step.
 static bool store_taps(Word* port, const Kernel& k, const Step& s, int start, int words, bool bias, bool adds,
                        Weights& at, const float w[W_DEPTH][T][T]) {
   HLS(INLINE off)
@@ -63,42 +92,28 @@ static bool store_taps(Word* port, const Kernel& k, const Step& s, int start, in
 taps_run:
   for (int done = 0; done < beats; done += RUN * QUADS) {
     HLS(LOOP_TRIPCOUNT min=1 max=16)
-    const int run = least(RUN * QUADS, beats - done);
-    if (adds || s.on) read_run(port, start + done, run, before);
-    if (s.on) read_run(port, start + done + beside, run, velocity);
-  taps_beat:
-    for (int b = 0; b < run; ++b) {
-      HLS(PIPELINE II=1)
-      HLS(LOOP_TRIPCOUNT min=QUADS max=256)
-      HLS(DEPENDENCE variable=velocity inter false)
-      Word word;
-    taps_lane:
-      for (int e = 0; e < BEAT_WORDS; ++e) {
-        HLS(UNROLL)
-        const int m = at.quad * BEAT_WORDS + e;
-        const float g = w[at.slot][k.depthwise && !bias ? m : at.row][m];
-        const float old = adds || s.on ? before[b][e] : 0.0f;
-        float weight = old, speed = s.on ? velocity[b][e] : 0.0f;
-        sgd(s.rates, s.ahead, g, weight, speed);
-        const bool mine = (done + b) * BEAT_WORDS + e < words, moves = mine && finite(weight) && finite(speed);
-        good = good && (moves || !mine || !s.on);
-        if (moves) velocity[b][e] = speed;
-        word.v[e] = !s.on ? (adds ? old + g : g) : moves ? weight : old;
+    const int run = least(RUN * QUADS, beats - done), to = start + done;
+    if (adds || s.on) read_run(port, to, run, before);
+    if (s.on) {
+      read_run(port, to + beside, run, velocity);
+      good = step_run(k, s, least(run * BEAT_WORDS, words - done * BEAT_WORDS), bias, at, w, before, velocity) && good;
+      write_run(port, to, run, before);
+      write_run(port, to + beside, run, velocity);
+    } else {
+    taps_beat:
+      for (int b = 0; b < run; ++b) {
+        HLS(PIPELINE II=1)
+        HLS(LOOP_TRIPCOUNT min=QUADS max=256)
+        Word word;
+      taps_lane:
+        for (int e = 0; e < BEAT_WORDS; ++e) {
+          HLS(UNROLL)
+          const float g = gradient_of(k, at, bias, at.quad * BEAT_WORDS + e, w);
+          word.v[e] = adds ? before[b][e] + g : g;
+        }
+        port[to + b] = word;
+        advance(k, at);
       }
-      port[start + done + b] = word;
-      advance(k, at);
-    }
-  taps_velocity:
-    for (int b = 0; b < (s.on ? run : 0); ++b) {
-      HLS(PIPELINE II=1)
-      HLS(LOOP_TRIPCOUNT min=0 max=256)
-      Word word;
-    taps_velocity_lane:
-      for (int e = 0; e < BEAT_WORDS; ++e) {
-        HLS(UNROLL)
-        word.v[e] = velocity[b][e];
-      }
-      port[start + done + beside + b] = word;
     }
   }
   return good;

@@ -393,6 +393,22 @@ run_beat:
   }
 }
 
+static void write_run(Word* port, int beat, int beats, const float run[RUN * QUADS][BEAT_WORDS]) {
+  HLS(INLINE off)
+write_beat:
+  for (int i = 0; i < beats; ++i) {
+    HLS(PIPELINE II=1)
+    HLS(LOOP_TRIPCOUNT min=1 max=256)
+    Word word;
+  write_lane:
+    for (int e = 0; e < BEAT_WORDS; ++e) {
+      HLS(UNROLL)
+      word.v[e] = run[i][e];
+    }
+    port[beat + i] = word;
+  }
+}
+
 // One output tile, a run of pixels at a time: bias, activation, mask, addition, padded lanes. Rows over
 // the map's whole width are one row.
 static void store_box(Word* port, const Finish& f, int tile, const Box& b, const float y[Y_DEPTH][T]) {

@@ -127,9 +127,7 @@ def test_logits_not_finite(kind: Kind, value: float) -> None:
 def test_update_not_finite(kind: Kind, case: Case) -> None:
     text, before, after = failed(kind, case, NonFiniteError)
     assert "UPDATE" in text and "learning_rate" in text
-    moved = [
-        np.flatnonzero(after[name] != before[name]) - GUARD_WORDS for name in ("dst", "extra")
-    ]
+    moved = [np.flatnonzero(after[name] != before[name]) - GUARD_WORDS for name in ("dst", "extra")]
     stays = 37 if np.isnan(case.operands["dst"][37]) else 33
     for words in moved:  # all but the one that would have been spoilt
         np.testing.assert_array_equal(words, np.delete(np.arange(40), stays))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from eftraind import boards, networks
-from eftraind.isa import Flag, Op
+from eftraind.isa import Flag, Op, Slot
 from eftraind.plan import fuse, lower, search, step
 from eftraind.plan.design import AS_WRITTEN, SPECIFIED, resources
 from eftraind.plan.lower import Plan
@@ -48,30 +48,38 @@ def test_frozen_statistics_and_the_kernel_as_written_gather_nothing():
     assert not any(job.gathers or job.gathered for job in written)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
 @pytest.mark.parametrize(("chunk", "clip"), [(4, False), (2, False), (4, True)])
 @pytest.mark.parametrize("network", ["cifar1x", "resnet20"])
 def test_every_word_steps_once_and_no_way_back_meets_stepped_weights(
     network, chunk, clip, optimizer
 ):
+    graph = networks.load(network)
     plan = Plan(4, chunk, clip=clip, optimizer=optimizer)
-    program = lower.training(networks.load(network), 16, plan)
-    found = fuse.jobs(program, SPECIFIED)
-    words = sum(c.count for c in program.commands if c.op is Op.UPDATE)
-    left = sum(job.command.count for job in found if job.command.op is Op.UPDATE)
-    stepped = [extents(job.command, 16)["dst"] for job in found if job.updates]
-    assert left + sum(stepped) == words
-    assert bool(stepped) == (chunk == 4 and not clip and optimizer == "sgd")
-    if stepped:
+    apart = lower.training(graph, 16, plan).commands
+    fused = lower.training(graph, 16, replace(plan, fuse=True)).commands
+    stepping = [c for c in fused if c.flags & Flag.STEP]
+    words = [place for c in fused if c.op is Op.UPDATE for place in span(c.dst, c.count)]
+    words += [place for c in stepping for place in span(c.dst, extents(c, 16)["dst"])]
+    assert sorted(words) == [
+        place for c in apart if c.op is Op.UPDATE for place in span(c.dst, c.count)
+    ]
+    assert bool(stepping) == (chunk == 4 and not clip and optimizer != "adam")
+    if stepping:
         # Scale and shift of a batch normalisation come from no CONV_WU.
-        assert left > 0 if network == "resnet20" else left == 0
+        assert any(c.op is Op.UPDATE for c in fused) == (network == "resnet20")
+        assert all(bool(c.flags & Flag.NESTEROV) == (optimizer == "nesterov") for c in stepping)
     done = set()
-    for job in found:
-        if job.updates:
-            done.add(job.command.layer)
-        assert job.command.op is not Op.CONV_BP or job.command.layer not in done
-    unmoved = [job for job in found if job.command.op is not Op.UPDATE]
-    assert len(unmoved) == sum(c.op is not Op.UPDATE for c in program.commands)
+    for c in fused:
+        if c.flags & Flag.STEP:
+            assert (c.extra.slot, c.extra.offset) == (Slot.MOMENTUM, c.dst.offset)
+            done.add(c.layer)
+        assert c.op is not Op.CONV_BP or c.layer not in done
+
+
+def span(place, words):
+    assert place.slot is Slot.LEARNER
+    return range(place.offset, place.offset + words)
 
 
 def test_gathering_pays_and_takes_what_it_takes():

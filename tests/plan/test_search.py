@@ -77,7 +77,7 @@ def test_a_window_holds_a_whole_step_or_is_not_there() -> None:
     graph, board = networks.load("cifar1x"), boards.load("zcu102")
     one, many = search.plan(graph, board, 1), search.plan(graph, board, 128)
     assert many.design.window_words == 0
-    program = step.training_program(graph, board, 1, one.design.t)
+    program = step.training_program(graph, board, 1, one.design.t, fuse=True)
     assert window.holds(program, one.design)
     assert Budget().holds(one.schedule.resources, board.fabric)
     less = replace(one.design, window_words=one.design.window_words - 1)

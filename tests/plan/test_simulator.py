@@ -1,5 +1,7 @@
 """The closed form against the event-level simulator: random commands, designs and boards."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,7 +96,8 @@ def drawn_job(draw: st.DrawFn, c: Command) -> Job:
     if c.op in (Op.BN_STAT, Op.BN_SUM):
         return Job(c, gathered=draw(st.booleans()))
     if c.op is Op.CONV_WU:
-        return Job(c, updates=not c.flags & Flag.ACCUMULATE and draw(st.booleans()))
+        steps = not c.flags & Flag.ACCUMULATE and draw(st.booleans())
+        return Job(replace(c, flags=c.flags | Flag.STEP) if steps else c)
     may = c.op in (Op.CONV_FP, Op.CONV_BP, Op.POOL_BP) and not c.flags & Flag.ACCUMULATE
     return Job(c, gathers=may and draw(st.booleans()))
 
@@ -149,7 +152,7 @@ def test_a_whole_step(network: str, board: str) -> None:
     design = search.plan(graph, place, 4).design
     coster = Coster(design, Machine.of(design, place))
     modelled = simulated = 0.0
-    program = step.training_program(graph, place, 4, design.t)
+    program = step.training_program(graph, place, 4, design.t, fuse=True)
     for job in fuse.jobs(program, design.traits):
         cost = coster.job(job)
         modelled += cost.cycles
