@@ -5,7 +5,6 @@ because a user's code or event loop is busy, and one thread moves far more messa
 over ZeroMQ does. It decides nothing; every decision is the session's.
 """
 
-import json
 import logging
 import os
 import secrets
@@ -20,15 +19,16 @@ from zmq.utils.monitor import recv_monitor_message
 
 from eftraind.client import curve
 from eftraind.client.curve import Keys
+from eftraind.client.listeners import EventCallback, Listeners, events_endpoint, read_event
+from eftraind.client.pulse import Phase
 from eftraind.client.results import Refusal, Settings
-from eftraind.client.session import Phase, Session
+from eftraind.client.session import Session
 from eftraind.client.waits import Done
 from eftraind.clock import Clock
 from eftraind.errors import ClientError
 from eftraind.wire import Frames
 
 T = TypeVar("T")
-EventCallback = Callable[[str, Any], None]
 
 _LOG = logging.getLogger(__name__)
 _MESSAGES_PER_TURN = 64  # so that neither direction starves the other
@@ -61,9 +61,7 @@ class Carrier:
         self.session = Session(settings, clock.monotonic_s(), secrets.token_hex(8))
         self._dealer: zmq.Socket[bytes] | None = None
         self._monitor: Any = None
-        self._subscriber: zmq.Socket[bytes] | None = None
-        self._callbacks: list[tuple[str, EventCallback]] = []
-        self._subscribed = 0
+        self._listeners = Listeners(self._context, self._keys)
         self._stalled: Frames | None = None
         self._last_word: Frames | None = None
         self._sleeps_until = 0.0
@@ -97,12 +95,12 @@ class Carrier:
 
     def subscribe(self, topic: str, callback: EventCallback) -> None:
         with self._lock:
-            if not self._events_endpoint():
+            if not self._events_at():
                 raise ClientError(
                     "this daemon names no endpoint for events",
                     remedy="pass events=... when making the client",
                 )
-            self._callbacks.append((topic, callback))
+            self._listeners.add(topic, callback)
             self._wake()
 
     def close(self) -> None:
@@ -134,8 +132,7 @@ class Carrier:
         finally:
             self._tell()
             self._disconnect(self._last_word)
-            if self._subscriber is not None:
-                self._subscriber.close(0)
+            self._listeners.close()
             with self._lock:
                 self._finished = True
                 self._waker.close()
@@ -148,15 +145,16 @@ class Carrier:
             now = self._clock.monotonic_s()
             self.session.tick(now)
             wants = self.session.wants_connection(now)
-            connected = self.session.phase in (Phase.GREETING, Phase.READY)
+            connected = self.session.connected
+            events = self._events_at()
         if self._dealer is not None and not connected:
             self._disconnect()
         if wants:
             self._connect()
-        self._subscribe_new()
+        self._listeners.update(events)
         more = self._send()
-        self._tell()
         self._hear(self._poll(0.0 if more else None))
+        self._tell()  # before the next tick lets a flush fail of it
 
     def _connect(self) -> None:
         self._dealer = dealer = self._context.socket(zmq.DEALER)
@@ -183,9 +181,10 @@ class Carrier:
         dealer, self._dealer, self._stalled = self._dealer, None, None
         if dealer is None:
             return
-        dealer.disable_monitor()
-        self._monitor.close(0)
-        self._monitor = None
+        if self._monitor is not None:
+            dealer.disable_monitor()
+            self._monitor.close(0)
+            self._monitor = None
         if last_word is not None:
             try:
                 dealer.send_multipart(last_word, zmq.NOBLOCK)
@@ -219,8 +218,8 @@ class Carrier:
             stalled = zmq.POLLOUT if self._stalled is not None else 0
             poller.register(self._dealer, zmq.POLLIN | stalled)
             poller.register(self._monitor, zmq.POLLIN)
-        if self._subscriber is not None:
-            poller.register(self._subscriber, zmq.POLLIN)
+        if self._listeners.socket is not None:
+            poller.register(self._listeners.socket, zmq.POLLIN)
         with self._lock:
             now = self._clock.monotonic_s()
             self._sleeps_until = self.session.wake_at()
@@ -248,8 +247,8 @@ class Carrier:
                     self.session.receive(frames, now)
                 if lost:
                     self._lost(now)
-        if self._subscriber in ready:
-            for frames in self._receive_all(self._subscriber):
+        if self._listeners.socket in ready:
+            for frames in self._receive_all(self._listeners.socket):
                 self._hear_event(frames)
 
     def _lost(self, now: float) -> None:
@@ -271,39 +270,16 @@ class Carrier:
 
     # Callbacks...
 
-    def _events_endpoint(self) -> str:
+    def _events_at(self) -> str:
         welcome = self.session.welcome
         named = self._events or (welcome.events if welcome is not None else "")
-        # Bound to all addresses: the one at which the daemon was reached will do.
-        host = self._endpoint.rpartition(":")[0]
-        for everywhere in ("tcp://0.0.0.0:", "tcp://[::]:"):
-            if named.startswith(everywhere):
-                return f"{host}:{named.removeprefix(everywhere)}"
-        return named
-
-    def _subscribe_new(self) -> None:
-        if self._subscribed == len(self._callbacks):
-            return
-        if self._subscriber is None:
-            self._subscriber = self._context.socket(zmq.SUB)
-            self._subscriber.setsockopt(zmq.LINGER, 0)
-            endpoint = self._events_endpoint()
-            self._subscriber.setsockopt(zmq.IPV6, int("[" in endpoint))
-            curve.use(self._subscriber, self._keys if endpoint.startswith("tcp:") else None)
-            self._subscriber.connect(endpoint)
-        for topic, _ in self._callbacks[self._subscribed :]:
-            self._subscriber.setsockopt(zmq.SUBSCRIBE, topic.encode())
-            self._subscribed += 1
+        return events_endpoint(named, self._endpoint)
 
     def _hear_event(self, frames: list[bytes]) -> None:
-        try:
-            topic, data = frames[0].decode(), json.loads(frames[1])
-        except (ValueError, IndexError):
-            _LOG.warning("an event could not be read: %.80r", frames)
-            return
-        for wanted, callback in list(self._callbacks):
-            if wanted in ("", topic):
-                self._post(partial(guarded, callback, topic, data))
+        event = read_event(frames)
+        if event is not None:
+            for callback in self._listeners.wanting(event[0]):
+                self._post(partial(guarded, callback, *event))
 
     def _tell(self) -> None:
         with self._lock:

@@ -4,11 +4,13 @@ Owns the environment variable and the words for failed handshakes. A key never a
 """
 
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import zmq
+from zmq.utils import z85
 
 from eftraind.errors import ClientError, ConfigError, Disconnected, Refused
 from eftraind.keys import KeyFile, read_key_file
@@ -49,6 +51,15 @@ def find(given: Keys | None, endpoint: str, environ: Mapping[str, str]) -> KeyFi
             remedy="make them with eftraind keygen client --server KEY",
             code="keys",
         )
+    for key in (given.server, given.public, given.secret):
+        try:
+            z85.decode(key)
+        except (KeyError, ValueError, struct.error) as error:
+            raise ClientError(
+                f"a key of {len(key)} characters is no CURVE key",
+                remedy="a key is 40 characters of Z85, as eftraind keygen prints it",
+                code="keys",
+            ) from error
     return given
 
 

@@ -31,6 +31,16 @@ class Settings:
     retry_min_s: float = 0.05
     retry_max_s: float = 2.0
 
+    def __post_init__(self) -> None:
+        """Raises ClientError for a policy or a producer name that cannot be."""
+        if self.policy not in POLICIES:
+            known = ", ".join(POLICIES)
+            raise ClientError(f"policy {self.policy!r} is unknown", remedy=f"one of {known}")
+        if not PRODUCER.fullmatch(self.producer):
+            raise ClientError(
+                f"producer {self.producer!r:.80}", remedy="1 to 64 of A-Z a-z 0-9 . _ -"
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -92,11 +102,7 @@ class Stats:
 
 def make_settings(producer: str | None, policy: Policy, max_pending_bytes: int) -> Settings:
     """Settings from what users say; without a producer, a name nobody else has."""
-    if policy not in POLICIES:
-        raise ClientError(f"policy {policy!r} is unknown", remedy=f"one of {', '.join(POLICIES)}")
     name = f"anon-{secrets.token_hex(8)}" if producer is None else producer
-    if not PRODUCER.fullmatch(name):
-        raise ClientError(f"producer {name!r:.80}", remedy="1 to 64 of A-Z a-z 0-9 . _ -")
     return Settings(producer=name, policy=policy, max_pending_bytes=max_pending_bytes)
 
 

@@ -5,7 +5,6 @@ A carrier feeds it what arrives (`receive`), what time it is (`tick`) and what t
 wait take a `done(result, error)` that is called exactly once. Not thread-safe: the carrier locks.
 """
 
-import enum
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,11 +12,14 @@ from typing import Any, TypeVar
 from eftraind.client import convert, offers
 from eftraind.client.offers import Offer
 from eftraind.client.outbox import Outbox
+from eftraind.client.pulse import Phase, Pulse
+from eftraind.client.refusals import Refusals
 from eftraind.client.requests import Requests
 from eftraind.client.results import Level, Refusal, Settings, Stats
 from eftraind.client.waits import Done, Waits
 from eftraind.errors import Backpressure, ClientError, Closed, Disconnected, Refused, WireError
 from eftraind.wire import (
+    MAX_SEQ,
     Array,
     Bye,
     Error,
@@ -32,14 +34,6 @@ from eftraind.wire import (
 from eftraind.wire_decode import decode_reply
 
 T = TypeVar("T")
-LOST_AFTER_HEARTBEATS = 3
-
-
-class Phase(enum.Enum):
-    IDLE = "no connection"
-    GREETING = "waiting for WELCOME"
-    READY = "connected"
-    ENDED = "closed or failed"
 
 
 class Session:
@@ -47,24 +41,31 @@ class Session:
         self._settings = settings
         self._instance = instance
         self.trouble: ClientError | None = None
-        """why the last attempt to connect failed, where it is known"""
+        """why there is no connection, where that is known"""
         self._outbox = Outbox(settings)
         self._requests = Requests()
         self._waits = Waits()
+        self._refusals = Refusals()
+        self._pulse = Pulse(settings, now)
         self._control: deque[Frames] = deque()
-        self._open_at = now
-        self._greet_by = self._ready_since = self._heard_at = self._spoke_at = self._pinged_at = now
-        self._heartbeat_s = 1.0
         self._ping_mark = (0, 0)  # (last sequence number sent, attempt) when the PING left
-        self._failures = 0
         self._welcomes = 0
-        self._refused: dict[str, int] = {}
-        self._unreported: list[Refusal] = []  # refusals that no flush has raised yet
         self._last_refusal: Error | None = None
-        self.phase = Phase.IDLE
         self.failure: ClientError | None = None
         self.welcome: Welcome | None = None
-        self.notices: deque[Refusal] = deque()
+
+    @property
+    def phase(self) -> Phase:
+        return self._pulse.phase
+
+    @property
+    def connected(self) -> bool:
+        return self._pulse.connected
+
+    @property
+    def notices(self) -> deque[Refusal]:
+        """What was refused or dropped and the user was not told yet."""
+        return self._refusals.notices
 
     # What users ask for...
 
@@ -87,7 +88,7 @@ class Session:
         dropped = self._outbox.make_room(offer.nbytes)
         if dropped is None:
             return None
-        self.notices.extend(dropped)
+        self._refusals.add_dropped(dropped)
         return offer.commit(now)
 
     def when_taken(self, offer: Offer[T], deadline: float, done: Done) -> None:
@@ -120,7 +121,10 @@ class Session:
         seq = self._outbox.next_seq - 1
 
         def settled(now: float) -> bool | None:
-            return self._report() if self._outbox.settled(seq, level) else None
+            if not self._outbox.settled(seq, level):
+                return None
+            self._refusals.report()
+            return True
 
         def late() -> ClientError:
             return self._late(f"{self._outbox.pending} operations are not {level}")
@@ -146,7 +150,7 @@ class Session:
         box = self._outbox
         return Stats(
             *(box.pushed, box.sent, box.resent, box.received, box.durable, box.dropped),
-            refused=dict(self._refused),
+            refused=dict(self._refusals.counts),
             pending=box.pending,
             pending_bytes=box.pending_bytes,
             reconnects=max(0, self._welcomes - 1),
@@ -157,12 +161,12 @@ class Session:
     def end(self, failure: ClientError | None = None) -> Frames | None:
         """No more work: everything waiting fails. What to send as a last word, if anything."""
         last_word = Bye().frames() if self.phase is Phase.READY and failure is None else None
-        self.phase = Phase.ENDED
+        self._pulse.ended()
         self.failure = failure or Closed("the client was closed", remedy="make a new one")
         first_seq, count = self._outbox.abandon()
         if count:
             error = self.failure
-            self._note(Refusal(error.code, error.message, error.remedy, first_seq, count))
+            self._refusals.add(Refusal(error.code, error.message, error.remedy, first_seq, count))
         self._waits.fail(self.failure)
         self._requests.fail(self.failure)
         return last_word
@@ -170,12 +174,11 @@ class Session:
     # What the carrier reports...
 
     def wants_connection(self, now: float) -> bool:
-        return self.phase is Phase.IDLE and now >= self._open_at
+        return self._pulse.wants_connection(now)
 
     def opened(self, now: float) -> None:
         """A new socket was made (libzmq connects it when it can)."""
-        self.phase = Phase.GREETING
-        self._greet_by = now + self._settings.hello_timeout_s
+        self._pulse.opened(now)
         client = "eftraind.client for Python"
         hello = Hello(self._settings.producer, client, instance=self._instance)
         self._control = deque([hello.frames()])
@@ -184,11 +187,7 @@ class Session:
         """The socket is to be thrown away; everything unanswered will be sent again."""
         if self.phase is Phase.ENDED:
             return
-        lasted = self.phase is Phase.READY and now - self._ready_since >= 1.0
-        self._failures = 0 if lasted else self._failures + 1
-        delay_s = self._settings.retry_min_s * 2.0 ** min(self._failures - 1, 10)
-        self._open_at = now + (min(delay_s, self._settings.retry_max_s) if self._failures else 0.0)
-        self.phase = Phase.IDLE
+        self._pulse.broken(now)
         self._control.clear()
         self._requests.resend_all()
 
@@ -202,9 +201,9 @@ class Session:
             self.broken(now)
 
     def receive(self, frames: list[bytes], now: float) -> None:
-        if self.phase not in (Phase.GREETING, Phase.READY):
+        if not self.connected:
             return
-        self._heard_at = now
+        self._pulse.heard(now)
         try:
             reply = decode_reply(frames)
         except WireError:
@@ -227,28 +226,25 @@ class Session:
 
     def tick(self, now: float) -> None:
         """Everything that time alone brings about."""
-        if self.phase is Phase.GREETING and now >= self._greet_by:
+        if self._pulse.lost(now):
             self.broken(now)
-        if self.phase is Phase.READY:
-            if now - self._heard_at >= LOST_AFTER_HEARTBEATS * self._heartbeat_s:
-                self.broken(now)
-            elif now >= self._ping_at():
-                self._ping_mark = (self._outbox.chain_end, self._outbox.attempt)
-                self._control.append(Ping(self._outbox.chain_end).frames())
-                self._pinged_at = now
+        elif self._pulse.ping_due(now):
+            self._ping_mark = (self._outbox.chain_end, self._outbox.attempt)
+            self._control.append(Ping(self._outbox.chain_end).frames())
+            self._pulse.pinged(now)
         self._waits.settle(now)
         self._requests.expire(now, self._late)
 
     def next_message(self, now: float) -> Frames | None:
         """What to send now; the caller has to send it or report `broken`."""
-        if self._control and self.phase in (Phase.GREETING, Phase.READY):
+        if self._control and self.connected:
             message: Frames | None = self._control.popleft()
         elif self.phase is Phase.READY:
             message = self._requests.take(now) or self._outbox.take(now)
         else:
             return None
         if message is not None:
-            self._spoke_at = now
+            self._pulse.spoke(now)
         return message
 
     def send_at(self) -> float:
@@ -257,30 +253,22 @@ class Session:
 
     def wake_at(self) -> float:
         """When `tick` or `next_message` should be called again if nothing happens."""
-        times = [self._waits.deadline(), self._requests.deadline()]
-        if self.phase is Phase.IDLE:
-            times.append(self._open_at)
-        elif self.phase is Phase.GREETING:
-            times.append(self._greet_by)
-        elif self.phase is Phase.READY:
-            times.append(self._heard_at + LOST_AFTER_HEARTBEATS * self._heartbeat_s)
-            times += [self._ping_at(), self.send_at(), self._requests.wake_at()]
-        return min(times)
+        asked_for = self._requests.wake_at() if self.phase is Phase.READY else float("inf")
+        deadlines = (self._waits.deadline(), self._requests.deadline())
+        return min(self._pulse.wake_at(), *deadlines, self.send_at(), asked_for)
 
     # Inside...
-
-    def _ping_at(self) -> float:
-        return max(self._pinged_at, min(self._heard_at, self._spoke_at)) + self._heartbeat_s
 
     def _welcomed(self, welcome: Welcome, now: float) -> None:
         if self.phase is not Phase.GREETING:
             return
-        self.phase = Phase.READY
+        if welcome.ledger.received_seq >= MAX_SEQ:
+            self.broken(now)  # no daemon counts that far; our own numbers would not fit the wire
+            return
+        self._pulse.welcomed(now, welcome.heartbeat_s)
         self.trouble = None
         self.welcome = welcome
         self._welcomes += 1
-        self._ready_since = self._pinged_at = now
-        self._heartbeat_s = min(max(welcome.heartbeat_s, 0.01), 60.0)
         if not self._outbox.resume(welcome.ledger, welcome.stream):
             self._supersede(
                 f"another client has numbered operations as producer {welcome.producer!r}"
@@ -303,7 +291,9 @@ class Session:
             self._outbox.apply(error.ledger)
             count = self._outbox.refuse(error.first_seq)
             if count:
-                self._note(Refusal(error.code, error.message, error.remedy, error.first_seq, count))
+                self._refusals.add(
+                    Refusal(error.code, error.message, error.remedy, error.first_seq, count)
+                )
         else:
             if error.code == "forbidden":
                 self.trouble = Refused(error.message, remedy=error.remedy, code=error.code)
@@ -312,12 +302,6 @@ class Session:
     def _supersede(self, message: str) -> None:
         remedy = "give each client its own producer name"
         self.end(Refused(message, remedy=remedy, code="superseded"))
-
-    def _note(self, refusal: Refusal) -> None:
-        self._refused[refusal.code] = self._refused.get(refusal.code, 0) + refusal.count
-        self.notices.append(refusal)
-        self._unreported.append(refusal)
-        del self._unreported[:-1000]
 
     def _usable_stream(self) -> Stream:
         if self.failure is not None:
@@ -337,15 +321,6 @@ class Session:
             done(None, self.failure)
         else:
             self._waits.add(attempt, late, deadline, done)
-
-    def _report(self) -> bool:
-        """Raise what was refused since the last report."""
-        refusals, self._unreported = self._unreported, []
-        if not refusals:
-            return True
-        first, count = refusals[0], sum(refusal.count for refusal in refusals)
-        message = f"{count} operations were refused, the first because {first.message}"
-        raise Refused(message, remedy=first.remedy, code=first.code)
 
     def _late(self, what: str, slow: type[ClientError] = Disconnected) -> ClientError:
         """Why something took too long: no connection, or a daemon that cannot take more."""

@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 import zmq
 
-from eftraind.client.carrier import Carrier, EventCallback
+from eftraind.client.carrier import Carrier
 from eftraind.client.curve import Keys
+from eftraind.client.listeners import EventCallback
 from eftraind.client.offers import Offer
+from eftraind.client.pulse import Phase
 from eftraind.client.results import (
     Level,
     Policy,
@@ -20,7 +22,7 @@ from eftraind.client.results import (
     check_level,
     make_settings,
 )
-from eftraind.client.session import Phase, Session
+from eftraind.client.session import Session
 from eftraind.clock import Clock
 from eftraind.errors import ClientError
 

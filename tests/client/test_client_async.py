@@ -142,8 +142,8 @@ def test_a_loop_that_is_busy_keeps_its_connection():
     async def main():
         with FakeDaemon(heartbeat_s=0.25) as daemon:
             async with AsyncClient(daemon.endpoint) as client:
-                marks = client._session._pinged_at
-                while client._session._pinged_at < marks + 0.8:
+                marks = client._session._pulse.pinged_at
+                while client._session._pulse.pinged_at < marks + 0.8:
                     pass  # the user's fault, and not the connection's
                 assert client.stats().reconnects == 0
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from eftraind.client.pulse import Phase
 from eftraind.client.results import Settings
-from eftraind.client.session import Phase, Session
+from eftraind.client.session import Session
 from eftraind.clock import FakeClock
 from eftraind.config import Config, IngestConfig
 from eftraind.errors import EftraindError, JournalFull, WireError
