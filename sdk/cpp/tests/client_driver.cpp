@@ -54,6 +54,10 @@ class Server {
     std::string obey(driver::Line& line) {
         const std::string command = line.word();
         if (command == "open") return open(line);
+        if (command == "events") {
+            const std::string named = line.word();
+            return wire::json_string(inside::events_endpoint(named, line.word()));
+        }
         if (command == "push") {
             const Pixels sample(line);
             const auto labels = line.numbers<std::int32_t>();
@@ -81,16 +85,18 @@ class Server {
         throw std::runtime_error("unknown command " + command);
     }
 
-    /// open ENDPOINT PRODUCER POLICY MAX_PENDING_BYTES CONNECT_S PUSH_S [SERVER PUBLIC SECRET]
+    /// open ENDPOINT PRODUCER POLICY MAX_PENDING_BYTES CONNECT_S PUSH_S EVENTS [KEYS]
+    ///
+    /// "-" where there is nothing; KEYS is a file, or SERVER PUBLIC SECRET.
     std::string open(driver::Line& line) {
         const std::string endpoint = line.word();
         Options options;
-        options.producer = line.word();
-        options.producer = options.producer == "-" ? "" : options.producer;
+        options.producer = line.word_or_none();
         options.policy = static_cast<Policy>(line.number<int>());
         options.max_pending_bytes = line.number<std::uint64_t>();
         options.connect_timeout = Seconds(line.number<double>());
         options.push_timeout = Seconds(line.number<double>());
+        options.events = line.word_or_none();
         options.hello_timeout = Seconds(0.3);
         options.retry_min = Seconds(0.01);
         options.retry_max = Seconds(0.05);
@@ -99,9 +105,11 @@ class Server {
                  std::to_string(refusal.count));
         };
         options.log = [this](const std::string& words) { tell("log " + words); };
-        const std::string key = line.word();
-        if (key != "-") {
-            options.keys = Keys{key, line.word(), line.word()};
+        const auto keys = line.words();
+        if (keys.size() == 1) {
+            options.keys = read_keys(keys[0]);
+        } else if (keys.size() == 3) {
+            options.keys = Keys{keys[0], keys[1], keys[2]};
         }
         client_ = std::make_unique<Client>(endpoint, std::move(options));
         return "null";

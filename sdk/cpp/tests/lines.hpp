@@ -25,6 +25,18 @@ class Line {
         }
         return word;
     }
+    std::string word_or_none() {
+        const std::string given = word();
+        return given == "-" ? std::string() : given;
+    }
+    /// The rest of the line.
+    std::vector<std::string> words() {
+        std::vector<std::string> rest;
+        for (std::string word; words_ >> word;) {
+            rest.push_back(word);
+        }
+        return rest;
+    }
     template <typename Value>
     Value number() {
         Value value{};

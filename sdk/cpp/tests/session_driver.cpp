@@ -4,6 +4,7 @@
 #include <limits>
 #include <memory>
 
+#include "eftraind/inside/handshake.hpp"
 #include "eftraind/inside/session.hpp"
 #include "eftraind/json.hpp"
 #include "lines.hpp"
@@ -33,7 +34,7 @@ class Server {
             settings_.producer = line.word();
             settings_.policy = static_cast<Policy>(line.number<int>());
             settings_.max_pending_bytes = line.number<std::uint64_t>();
-            session_ = std::make_unique<Session>(settings_, 0.0);
+            session_ = std::make_unique<Session>(settings_, line.word(), 0.0);
             told_.clear();
             return "null";
         }
@@ -52,6 +53,11 @@ class Server {
             session_->opened(now);
         } else if (command == "broken") {
             session_->broken(now);
+        } else if (command == "handshake") {
+            const auto event = line.number<std::uint16_t>();
+            const inside::Ending ending{event, line.number<std::uint32_t>()};
+            const auto [trouble, for_good] = inside::explain(ending, line.number<int>() != 0);
+            session_->handshake_failed(trouble, for_good, now);
         } else if (command == "wants") {
             return session_->wants_connection(now) ? "true" : "false";
         } else if (command == "next") {

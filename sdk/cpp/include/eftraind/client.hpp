@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdlib>
 #include <exception>
 #include <future>
 #include <memory>
@@ -27,8 +28,8 @@ class Client {
   public:
     /// Connects; Disconnected if no daemon answers within Options::connect_timeout.
     explicit Client(const std::string& endpoint, Options options = {})
-        : options_(checked(std::move(options))),
-          carrier_(std::make_unique<inside::Carrier>(endpoint, options_)),
+        : options_(checked(std::move(options), endpoint)),
+          carrier_(std::make_unique<inside::Carrier>(endpoint, options_, random_hex())),
           exceptions_(std::uncaught_exceptions()) {
         wait(options_.connect_timeout, [](Session& session, double deadline, inside::Done done) {
             session.when_ready(deadline, std::move(done));
@@ -47,7 +48,7 @@ class Client {
         try {
             const bool unwinding = std::uncaught_exceptions() > exceptions_;
             close(unwinding ? Seconds(0.0) : options_.close_timeout);
-        } catch (const std::exception&) {  // close() is for those who want to know
+        } catch (...) {  // close() is for those who want to know
         }
     }
 
@@ -120,7 +121,7 @@ class Client {
         if (!ended && flush_timeout.count() > 0) {
             try {
                 flush(Level::durable, flush_timeout);
-            } catch (const ClientError&) {
+            } catch (...) {
                 failure = std::current_exception();
             }
         }
@@ -139,14 +140,20 @@ class Client {
         return options;
     }
 
-    static Options checked(Options options) {
+    /// 16 hex digits that nobody else has.
+    static std::string random_hex() {
+        std::random_device random;
+        constexpr char digits[] = "0123456789abcdef";
+        std::string text;
+        for (int digit = 0; digit < 16; ++digit) {
+            text += digits[random() & 0xF];
+        }
+        return text;
+    }
+
+    static Options checked(Options options, const std::string& endpoint) {
         if (options.producer.empty()) {
-            std::random_device random;
-            constexpr char digits[] = "0123456789abcdef";
-            options.producer = "anon-";
-            for (int digit = 0; digit < 16; ++digit) {
-                options.producer += digits[random() & 0xF];
-            }
+            options.producer = "anon-" + random_hex();
         }
         constexpr const char* letters =
             "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
@@ -155,19 +162,16 @@ class Client {
             raise({FaultKind::client, "this is no producer name", "1 to 64 of A-Z a-z 0-9 . _ -",
                    "client"});
         }
+        const char* file = std::getenv("EFTRAIND_KEYS");
+        const bool network = endpoint.rfind("tcp://", 0) == 0;
+        if (!options.keys && network && file != nullptr && *file != '\0') {
+            options.keys = read_keys(file);
+        }
         if (options.keys) {
-            for (const std::string* key :
-                 {&options.keys->server_public, &options.keys->client_public,
-                  &options.keys->client_secret}) {
-                if (key->size() != 40) {
-                    raise({FaultKind::client, "a CURVE key has " + std::to_string(key->size()) +
-                                                  " characters",
-                           "a key is 40 characters of Z85", "client"});
-                }
-            }
+            inside::check_keys(*options.keys);
             if (zmq_has("curve") == 0) {
-                raise({FaultKind::client, "this libzmq was built without CURVE",
-                       "use one with libsodium, as Debian's has", "client"});
+                inside::refuse_keys("this libzmq was built without CURVE",
+                                    "use one with libsodium, as Debian's has");
             }
         }
         return options;

@@ -5,6 +5,7 @@
 #include "eftraind/client.hpp"   // IWYU pragma: export
 #include "eftraind/errors.hpp"   // IWYU pragma: export
 #include "eftraind/json.hpp"     // IWYU pragma: export
+#include "eftraind/keys.hpp"     // IWYU pragma: export
 #include "eftraind/options.hpp"  // IWYU pragma: export
 #include "eftraind/results.hpp"  // IWYU pragma: export
 #include "eftraind/views.hpp"    // IWYU pragma: export

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "eftraind/keys.hpp"
 #include "eftraind/results.hpp"
 
 namespace eftraind {
@@ -14,18 +15,12 @@ namespace eftraind {
 /// Callbacks run in the client's own thread: they may push, but not wait (infer, flush, close).
 using EventCallback = std::function<void(const Event&)>;
 
-/// CURVE keys as 40 characters of Z85 each: the daemon's public key, the client's own pair.
-struct Keys {
-    std::string server_public;
-    std::string client_public;
-    std::string client_secret;
-};
-
 struct Options : Settings {
     /// Hears of every operation that will not be stored.
     std::function<void(const Refusal&)> on_refused;
     /// Where events are published; empty: where WELCOME says.
     std::string events;
+    /// For tcp://: `read_keys(path)`, or your own. None: the file that $EFTRAIND_KEYS names.
     std::optional<Keys> keys;
     Seconds connect_timeout{10.0};
     /// How long push waits for room with Policy::block.

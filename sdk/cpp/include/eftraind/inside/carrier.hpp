@@ -1,8 +1,8 @@
 /// The one thread that owns a client's sockets and carries messages between them and the session.
 ///
 /// As in Python: heartbeats and resending must not stop because a user's code is busy. It decides
-/// nothing; every decision is the session's. Signals are blocked in it: the program's handlers run
-/// in the program's threads.
+/// nothing; every decision is the session's. Signals are blocked in it, but for those of a crash:
+/// the program's handlers run in the program's threads.
 #pragma once
 
 #include <atomic>
@@ -29,11 +29,16 @@ namespace eftraind::inside {
 
 class Carrier {
   public:
-    Carrier(std::string endpoint, const Options& options)
-        : endpoint_(std::move(endpoint)), options_(options), session_(options, options_.clock()) {
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);  // a new thread starts with this mask
+    Carrier(std::string endpoint, const Options& options, const std::string& instance)
+        : endpoint_(std::move(endpoint)),
+          options_(options),
+          session_(options, instance, options_.clock()) {
+        sigset_t blocked, before;
+        sigfillset(&blocked);
+        for (const int crash : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS}) {
+            sigdelset(&blocked, crash);
+        }
+        pthread_sigmask(SIG_SETMASK, &blocked, &before);  // a new thread starts with this mask
         try {
             thread_ = std::thread([this] { run(); });
         } catch (...) {
@@ -72,7 +77,7 @@ class Carrier {
 
     void subscribe(const std::string& topic, EventCallback callback) {
         const std::lock_guard<std::mutex> lock(mutex_);
-        if (events_endpoint().empty()) {
+        if (events_at().empty()) {
             raise({FaultKind::client, "this daemon names no endpoint for events",
                    "set Options::events when making the client", "client"});
         }
@@ -148,8 +153,8 @@ class Carrier {
             const double now = options_.clock();
             session_.tick(now);
             wants = session_.wants_connection(now);
-            connected = session_.phase() == Phase::greeting || session_.phase() == Phase::ready;
-            events = events_endpoint();
+            connected = session_.connected();
+            events = events_at();
         }
         if (!connected) {
             connection_.reset();
@@ -157,11 +162,14 @@ class Carrier {
         if (wants) {
             connect();
         }
-        listeners_.update(context_, events, [this](Socket& socket) { prepare(socket, options_); });
+        const auto prepared = [&](Socket& socket) {
+            prepare(socket, events, options_, options_.keys && events.rfind("tcp://", 0) == 0);
+        };
+        listeners_.update(context_, events, prepared, options_.log);
         const bool more = send();
-        tell();
         poll(more);
         hear();
+        tell();  // before the next tick lets a flush fail of it
     }
 
     void connect() {
@@ -226,18 +234,27 @@ class Carrier {
                 const std::lock_guard<std::mutex> lock(mutex_);
                 session_.receive(frames, options_.clock());
             });
-            if (connection_->broken()) {
+            if (const auto ending = connection_->ending()) {
                 const std::lock_guard<std::mutex> lock(mutex_);
-                session_.broken(options_.clock());
+                lost(*ending, options_.clock());
             }
         }
         listeners_.hear(messages_per_turn, options_.log);
     }
 
-    std::string events_endpoint() const {
+    void lost(const Ending& ending, double now) {
+        if (ending.event == ZMQ_EVENT_DISCONNECTED) {
+            session_.broken(now);
+        } else {
+            const auto [trouble, for_good] = explain(ending, options_.keys.has_value());
+            session_.handshake_failed(trouble, for_good, now);
+        }
+    }
+
+    std::string events_at() const {
         const auto& welcome = session_.welcome();
-        return !options_.events.empty() ? options_.events
-                                        : (welcome ? welcome->events : std::string());
+        const std::string named = welcome ? welcome->events : std::string();
+        return events_endpoint(options_.events.empty() ? named : options_.events, endpoint_);
     }
 
     void tell() {

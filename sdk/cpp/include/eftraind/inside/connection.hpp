@@ -7,15 +7,18 @@
 #include <utility>
 #include <vector>
 
+#include "eftraind/inside/handshake.hpp"
 #include "eftraind/inside/sockets.hpp"
 #include "eftraind/options.hpp"
 
 namespace eftraind::inside {
 
 /// What every socket to the daemon needs before it connects.
-inline void prepare(Socket& socket, const Options& options) {
+inline void prepare(Socket& socket, const std::string& endpoint, const Options& options,
+                    bool encrypted) {
     socket.set_64(ZMQ_MAXMSGSIZE, static_cast<std::int64_t>(options.max_reply_bytes));
-    if (options.keys) {
+    socket.set(ZMQ_IPV6, endpoint.find('[') != std::string::npos ? 1 : 0);
+    if (encrypted) {
         socket.set(ZMQ_CURVE_SERVERKEY, options.keys->server_public);
         socket.set(ZMQ_CURVE_PUBLICKEY, options.keys->client_public);
         socket.set(ZMQ_CURVE_SECRETKEY, options.keys->client_secret);
@@ -41,9 +44,9 @@ class Connection {
         for (const auto& [option, value] : values) {
             dealer_.set(option, value);
         }
-        prepare(dealer_, options);
+        prepare(dealer_, endpoint, options, options.keys.has_value());
         const std::string watch = "inproc://monitor-" + std::to_string(number);
-        dealer_.monitor(watch, ZMQ_EVENT_DISCONNECTED);
+        dealer_.monitor(watch, Ending::events);
         monitor_.connect(watch);
         dealer_.connect(endpoint);
     }
@@ -98,7 +101,11 @@ class Connection {
         }
     }
 
-    bool broken() { return monitor_.receive().has_value(); }
+    /// How it ended, if it did.
+    std::optional<Ending> ending() {
+        auto frames = monitor_.receive();
+        return frames ? std::optional(Ending::of(frames->front().view())) : std::nullopt;
+    }
 
   private:
     Socket dealer_;

@@ -11,10 +11,10 @@
 namespace eftraind::inside {
 
 inline void Session::receive(const std::vector<wire::View>& frames, double now) {
-    if (phase_ != Phase::greeting && phase_ != Phase::ready) {
+    if (!connected()) {
         return;
     }
-    heard_at_ = now;
+    pulse_.heard(now);
     std::optional<wire::Reply> reply;
     try {
         reply = wire::decode_reply(frames);
@@ -26,7 +26,7 @@ inline void Session::receive(const std::vector<wire::View>& frames, double now) 
         welcomed(std::move(*welcome), now);
     } else if (auto* error = std::get_if<wire::Error>(&*reply)) {
         hear_error(*error, now);
-    } else if (phase_ != Phase::ready) {
+    } else if (phase() != Phase::ready) {
         return;
     } else if (auto* prediction = std::get_if<wire::Prediction>(&*reply)) {
         requests_.answer(std::move(*prediction));
@@ -44,17 +44,12 @@ inline void Session::receive(const std::vector<wire::View>& frames, double now) 
 
 /// Everything that time alone brings about.
 inline void Session::tick(double now) {
-    if (phase_ == Phase::greeting && now >= greet_by_) {
+    if (pulse_.lost(now)) {
         broken(now);
-    }
-    if (phase_ == Phase::ready) {
-        if (now >= lost_at()) {
-            broken(now);
-        } else if (now >= ping_at()) {
-            ping_mark_ = {outbox_.chain_end(), outbox_.attempt()};
-            control_.push_back(wire::ping(outbox_.chain_end()));
-            pinged_at_ = now;
-        }
+    } else if (pulse_.ping_due(now)) {
+        ping_mark_ = {outbox_.chain_end(), outbox_.attempt()};
+        control_.push_back(wire::ping(outbox_.chain_end()));
+        pulse_.pinged(now);
     }
     waits_.settle(now);
     requests_.expire(
@@ -62,17 +57,16 @@ inline void Session::tick(double now) {
 }
 
 inline void Session::welcomed(wire::Welcome&& welcome, double now) {
-    if (phase_ != Phase::greeting) {
+    if (phase() != Phase::greeting) {
         return;
     }
     if (welcome.ledger.received_seq >= max_seq) {
         broken(now);  // no daemon counts that far; our own numbers would wrap around
         return;
     }
-    phase_ = Phase::ready;
+    pulse_.welcomed(now, welcome.heartbeat_s);
+    trouble_.reset();
     ++welcomes_;
-    ready_since_ = pinged_at_ = now;
-    heartbeat_s_ = std::min(std::max(welcome.heartbeat_s, 0.01), 60.0);
     const wire::Ledger ledger = welcome.ledger;
     welcome_ = std::move(welcome);
     if (!outbox_.resume(ledger)) {
@@ -84,7 +78,7 @@ inline void Session::welcomed(wire::Welcome&& welcome, double now) {
 inline void Session::hear_error(const wire::Error& error, double now) {
     if (error.code == "superseded") {
         supersede(error.message);
-    } else if (phase_ == Phase::greeting) {
+    } else if (phase() == Phase::greeting) {
         if (!error.retryable) {
             end(Fault{FaultKind::refused, error.message, error.remedy, error.code});
         } else if (error.code != "hello_required") {
@@ -99,9 +93,12 @@ inline void Session::hear_error(const wire::Error& error, double now) {
         outbox_.apply(error.ledger);
         const std::uint32_t count = outbox_.refuse(error.first_seq);
         if (count != 0) {
-            note({error.code, error.message, error.remedy, error.first_seq, count});
+            refusals_.add({error.code, error.message, error.remedy, error.first_seq, count});
         }
     } else {
+        if (error.code == "forbidden") {  // the daemon's list of keys was changed
+            trouble_ = Fault{FaultKind::refused, error.message, error.remedy, error.code};
+        }
         broken(now);
     }
 }

@@ -30,6 +30,19 @@ void guarded(const std::function<void(const std::string&)>& log, const char* wha
     }
 }
 
+/// Where to listen: `named`, at the daemon's own host if that is bound to all addresses.
+inline std::string events_endpoint(const std::string& named, const std::string& daemon) {
+    for (const std::string everywhere : {"tcp://*:", "tcp://0.0.0.0:", "tcp://[::]:"}) {
+        if (named.rfind(everywhere, 0) == 0) {
+            const bool remote = daemon.rfind("tcp://", 0) == 0;
+            const std::string host = remote ? daemon.substr(0, daemon.rfind(':'))
+                                            : std::string("tcp://127.0.0.1");
+            return host + ":" + named.substr(everywhere.size());
+        }
+    }
+    return named;
+}
+
 class Listeners {
   public:
     /// From any thread.
@@ -40,24 +53,36 @@ class Listeners {
 
     // From the client's thread...
 
-    /// Subscribe to what was added; `prepare(socket)` sets options before the first connection.
+    /// Subscribe to what was added, or to everything again where the daemon came back with another
+    /// endpoint; `prepare(socket)` sets options before a socket connects.
     template <typename Prepare>
-    void update(const Context& context, const std::string& endpoint, Prepare prepare) {
+    void update(const Context& context, const std::string& endpoint, Prepare prepare,
+                const std::function<void(const std::string&)>& log) {
         std::vector<std::string> topics;
         {
             const std::lock_guard<std::mutex> lock(mutex_);
+            if (endpoint != endpoint_) {
+                endpoint_ = endpoint;
+                socket_.reset();
+                subscribed_ = 0;
+            }
             for (; subscribed_ < callbacks_.size(); ++subscribed_) {
                 topics.push_back(callbacks_[subscribed_].first);
             }
         }
-        if (!topics.empty() && !socket_) {
-            socket_.emplace(context, ZMQ_SUB);
-            prepare(*socket_);
-            socket_->connect(endpoint);
+        if (topics.empty() || endpoint.empty()) {
+            return;
         }
-        for (const std::string& topic : topics) {
-            socket_->set(ZMQ_SUBSCRIBE, topic);
-        }
+        guarded(log, "listening for events", [&] {  // samples go on without
+            if (!socket_) {
+                socket_.emplace(context, ZMQ_SUB);
+                prepare(*socket_);
+                socket_->connect(endpoint);
+            }
+            for (const std::string& topic : topics) {
+                socket_->set(ZMQ_SUBSCRIBE, topic);
+            }
+        });
     }
 
     /// What to poll, or nullptr.
@@ -76,11 +101,19 @@ class Listeners {
     void close() { socket_.reset(); }
 
   private:
+    static constexpr std::size_t most_event_bytes = 1U << 20;  // parsed it takes a hundredfold
+
     static Event event_of(std::vector<Message>& frames) {
         if (frames.size() != 2) {
             Json::fail("an event has " + std::to_string(frames.size()) + " parts");
         }
+        if (frames[1].view().size > most_event_bytes) {
+            Json::fail("an event has " + std::to_string(frames[1].view().size) + " bytes");
+        }
         Event event{frames[0].text(), frames[1].text(), {}};
+        if (!wire::is_utf8(event.topic)) {
+            Json::fail("the topic of an event is not UTF-8");
+        }
         event.data = Json::parse(event.text);
         return event;
     }
@@ -103,6 +136,7 @@ class Listeners {
     std::mutex mutex_;
     std::vector<std::pair<std::string, std::shared_ptr<const EventCallback>>> callbacks_;
     std::size_t subscribed_ = 0;
+    std::string endpoint_;
     std::optional<Socket> socket_;
 };
 

@@ -1,25 +1,23 @@
 /// Operations from the moment they are pushed until they are durable: batches, credit, resending.
 ///
 /// A batch keeps its sequence numbers and its body bytes for life; only `follows` in its header
-/// changes when something before it was refused. Three queues hold the batches in order: unsent,
-/// sent, received. Going back means moving them to the left again. No sockets, no clock.
+/// changes when something before it was refused. No sockets, no clock.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
-#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "eftraind/inside/batch.hpp"
+#include "eftraind/inside/queues.hpp"
+#include "eftraind/inside/waits.hpp"
 #include "eftraind/results.hpp"
 
 namespace eftraind::inside {
 
-constexpr double never = std::numeric_limits<double>::infinity();
 /// Sequence numbers stay below, so that adding a count to one cannot wrap around.
 constexpr Seq max_seq = (Seq{1} << 63) - 1;
 
@@ -52,8 +50,9 @@ class Outbox {
         }
         close_open();
         for (const Offer::Part& part : offer.parts) {
-            unsent_.push_back({offer.op, next_seq_, part.count, part.body, offer.stream});
-            count(part.count, unsent_.back().bytes());
+            Batch batch{offer.op, next_seq_, part.count, part.body, offer.stream};
+            count(part.count, batch.bytes());
+            queues_.add(std::move(batch));
         }
         return first_seq;
     }
@@ -67,7 +66,7 @@ class Outbox {
         counts_.pending_bytes += batch.bytes();
         counts_.pending_bytes -= open_->bytes() - wire::header_bytes;
         open_.reset();
-        unsent_.push_back(std::move(batch));
+        queues_.add(std::move(batch));
     }
 
     bool has_room(std::uint64_t bytes) const {
@@ -88,17 +87,14 @@ class Outbox {
                        "backpressure"});
             }
             close_open();
-            if (unsent_.empty()) {
+            const std::optional<Batch> victim = queues_.take_oldest();
+            if (!victim) {
                 break;  // the rest is on its way already, and the daemon's credit bounds it
             }
-            auto victim = std::find_if(unsent_.begin(), unsent_.end(),
-                                       [](const Batch& batch) { return batch.times_sent == 0; });
-            victim = victim == unsent_.end() ? unsent_.begin() : victim;
             forget(*victim);
             counts_.dropped += victim->count;
             dropped.push_back({"dropped", "dropped to make room for newer data",
                                "policy drop_oldest", victim->first_seq, victim->count});
-            unsent_.erase(victim);
         }
         return dropped;
     }
@@ -110,14 +106,13 @@ class Outbox {
         if (now < paused_until_) {
             return std::nullopt;
         }
-        if (unsent_.empty() && open_ && now >= open_->send_at()) {
+        if (queues_.all_sent() && open_ && now >= open_->send_at()) {
             close_open();
         }
-        if (unsent_.empty() || starved()) {
+        if (queues_.all_sent() || starved()) {
             return std::nullopt;
         }
-        Batch batch = std::move(unsent_.front());
-        unsent_.pop_front();
+        Batch& batch = queues_.send_next();
         spent_bytes_ += batch.bytes();
         (batch.times_sent == 0 ? counts_.sent : counts_.resent) += batch.count;
         ++batch.times_sent;
@@ -125,13 +120,12 @@ class Outbox {
                                              attempt_, batch.stream),
                             batch.body};
         chain_end_ = batch.last_seq();
-        sent_.push_back(std::move(batch));
         return frames;
     }
 
     /// When `take` may have something that it does not have now.
     double wake_at() const {
-        if (!unsent_.empty()) {
+        if (!queues_.all_sent()) {
             return starved() ? never : paused_until_;
         }
         return open_ ? std::max(paused_until_, open_->send_at()) : never;
@@ -153,11 +147,8 @@ class Outbox {
         if (ledger.received_seq >= next_seq_) {
             return false;
         }
-        while (!unsent_.empty() && unsent_.front().last_seq() <= ledger.received_seq) {
-            if (unsent_.front().times_sent == 0) {
-                return false;
-            }
-            move_front(unsent_, sent_);
+        if (!queues_.resume(ledger.received_seq)) {
+            return false;
         }
         apply(ledger);
         return true;
@@ -168,24 +159,21 @@ class Outbox {
         ledger_ = {std::max(ledger.received_seq, ledger_.received_seq),
                    std::max(ledger.durable_seq, ledger_.durable_seq),
                    std::max(ledger.credit_total, ledger_.credit_total)};
-        while (!sent_.empty() && sent_.front().last_seq() <= ledger_.received_seq) {
-            move_front(sent_, received_);
-            Batch& batch = received_.back();
-            counts_.received += batch.counted ? 0 : batch.count;
-            batch.counted = true;
+        while (Batch* batch = queues_.take_received(ledger_.received_seq)) {
+            counts_.received += batch->counted ? 0 : batch->count;
+            batch->counted = true;
             strikes_ = 0;
             waiting_for_.clear();
         }
-        while (!received_.empty() && received_.front().last_seq() <= ledger_.durable_seq) {
-            counts_.durable += received_.front().count;
-            forget(received_.front());
-            received_.pop_front();
+        while (const auto batch = queues_.take_durable(ledger_.durable_seq)) {
+            counts_.durable += batch->count;
+            forget(*batch);
         }
     }
 
     /// The daemon has judged everything up to last_seq; what it does not have got lost.
     void lost(Seq last_seq) {
-        if (!sent_.empty() && sent_.front().last_seq() <= last_seq) {
+        if (queues_.lacks(last_seq)) {
             go_back(ledger_.received_seq);
         }
     }
@@ -209,44 +197,25 @@ class Outbox {
 
     /// A refusal for good: forget that batch, resend what came after. The count it held.
     std::uint32_t refuse(Seq first_seq) {
-        for (auto* queue : {&sent_, &received_, &unsent_}) {
-            const auto found =
-                std::find_if(queue->begin(), queue->end(), [first_seq](const Batch& batch) {
-                    return batch.first_seq == first_seq;
-                });
-            if (found != queue->end()) {
-                const std::uint32_t count = found->count;
-                forget(*found);
-                queue->erase(found);
-                go_back(ledger_.received_seq);
-                return count;
-            }
+        const std::optional<Batch> batch = queues_.take(first_seq);
+        if (!batch) {
+            return 0;
         }
-        return 0;
+        forget(*batch);
+        go_back(ledger_.received_seq);
+        return batch->count;
     }
 
     /// Forget everything: (first sequence number, count) of what was pending.
     std::pair<Seq, std::uint64_t> abandon() {
         close_open();
-        std::pair<Seq, std::uint64_t> gone{0, 0};
-        for (auto* queue : {&received_, &sent_, &unsent_}) {
-            for (const Batch& batch : *queue) {
-                gone.first = gone.second == 0 ? batch.first_seq : gone.first;
-                gone.second += batch.count;
-                forget(batch);
-            }
-            queue->clear();
-        }
-        return gone;
+        counts_.pending = counts_.pending_bytes = 0;
+        return queues_.clear();
     }
 
     /// Nothing numbered up to `seq` is still below the level.
     bool settled(Seq seq, Level level) const {
-        const auto beyond = [seq](const std::deque<Batch>& queue) {
-            return queue.empty() || queue.front().first_seq > seq;
-        };
-        return (!open_ || open_->first_seq() > seq) && beyond(sent_) && beyond(unsent_) &&
-               (level == Level::received || beyond(received_));
+        return (!open_ || open_->first_seq() > seq) && queues_.settled(seq, level);
     }
 
   private:
@@ -267,24 +236,14 @@ class Outbox {
 
     /// The next batch costs more credit than is left; only the daemon can change that.
     bool starved() const {
-        return spent_bytes_ + unsent_.front().bytes() > ledger_.credit_total;
+        return spent_bytes_ + queues_.next().bytes() > ledger_.credit_total;
     }
 
     /// Everything beyond received_seq is unsent again.
     void go_back(Seq received_seq) {
         ++attempt_;
-        for (auto* queue : {&sent_, &received_}) {
-            while (!queue->empty() && queue->back().last_seq() > received_seq) {
-                unsent_.push_front(std::move(queue->back()));
-                queue->pop_back();
-            }
-        }
+        queues_.go_back(received_seq);
         chain_end_ = received_seq;
-    }
-
-    static void move_front(std::deque<Batch>& from, std::deque<Batch>& to) {
-        to.push_back(std::move(from.front()));
-        from.pop_front();
     }
 
     void count(std::uint32_t operations, std::uint64_t bytes) {
@@ -302,7 +261,7 @@ class Outbox {
     Settings settings_;
     bool welcomed_ = false;
     std::optional<OpenBatch> open_;
-    std::deque<Batch> unsent_, sent_, received_;
+    Queues queues_;
     Counts counts_;
     Seq next_seq_ = 1;
     Seq chain_end_ = 0;

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <deque>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +16,8 @@
 #include "eftraind/errors.hpp"
 #include "eftraind/inside/checks.hpp"
 #include "eftraind/inside/outbox.hpp"
+#include "eftraind/inside/pulse.hpp"
+#include "eftraind/inside/refusals.hpp"
 #include "eftraind/inside/requests.hpp"
 #include "eftraind/inside/waits.hpp"
 #include "eftraind/results.hpp"
@@ -24,25 +25,20 @@
 
 namespace eftraind::inside {
 
-enum class Phase { idle, greeting, ready, ended };
-
 class Session {
   public:
-    Session(const Settings& settings, double now)
+    /// `instance` tells this client from another one of the same producer name.
+    Session(const Settings& settings, std::string instance, double now)
         : settings_(settings),
+          instance_(std::move(instance)),
           outbox_(settings),
-          open_at_(now),
-          greet_by_(now),
-          ready_since_(now),
-          heard_at_(now),
-          spoke_at_(now),
-          pinged_at_(now) {}
+          pulse_(settings, now) {}
 
-    Phase phase() const { return phase_; }
+    Phase phase() const { return pulse_.phase(); }
+    bool connected() const { return pulse_.connected(); }
     const std::optional<wire::Welcome>& welcome() const { return welcome_; }
-    const std::optional<Fault>& failure() const { return failure_; }
     /// What was refused or dropped since the last call.
-    std::vector<Refusal> take_notices() { return std::exchange(notices_, {}); }
+    std::vector<Refusal> take_notices() { return refusals_.take_notices(); }
 
     // What users ask for...
 
@@ -66,7 +62,7 @@ class Session {
         if (!dropped) {
             return std::nullopt;
         }
-        std::move(dropped->begin(), dropped->end(), std::back_inserter(notices_));
+        refusals_.add_dropped(std::move(*dropped));
         return outbox_.add(offer, now);
     }
 
@@ -106,7 +102,7 @@ class Session {
             [this, seq, level](double) {
                 const bool settled = outbox_.settled(seq, level);
                 if (settled) {
-                    report();
+                    refusals_.report();
                 }
                 return settled;
             },
@@ -121,9 +117,10 @@ class Session {
     /// `done` after the first WELCOME.
     void when_ready(double deadline, Done done) {
         wait([this](double) { return welcome_.has_value(); },
-             [] {
-                 return Fault{FaultKind::disconnected, "the daemon did not answer",
-                              "is eftraind running there?", "disconnected"};
+             [this] {
+                 return trouble_.value_or(Fault{FaultKind::disconnected,
+                                                "the daemon did not answer",
+                                                "is eftraind running there?", "disconnected"});
              },
              deadline, std::move(done));
     }
@@ -137,24 +134,25 @@ class Session {
         stats.received = box.received;
         stats.durable = box.durable;
         stats.dropped = box.dropped;
-        stats.refused = refused_;
+        stats.refused = refusals_.counts();
         stats.pending = box.pending;
         stats.pending_bytes = box.pending_bytes;
         stats.reconnects = welcomes_ == 0 ? 0 : welcomes_ - 1;
-        stats.connected = phase_ == Phase::ready;
+        stats.connected = phase() == Phase::ready;
         stats.waiting_for = box.pending != 0 ? outbox_.waiting_for() : std::string();
         return stats;
     }
 
     /// No more work: everything waiting fails. What to send as a last word, if anything.
     std::optional<wire::Frames> end(const std::optional<Fault>& failure = std::nullopt) {
-        const bool goodbye = phase_ == Phase::ready && !failure;
-        phase_ = Phase::ended;
+        const bool goodbye = phase() == Phase::ready && !failure;
+        pulse_.ended();
         failure_ = failure.value_or(
             Fault{FaultKind::closed, "the client was closed", "make a new one", "closed"});
         const auto gone = outbox_.abandon();
         if (gone.second != 0) {
-            note({failure_->code, failure_->message, failure_->remedy, gone.first, gone.second});
+            refusals_.add(
+                {failure_->code, failure_->message, failure_->remedy, gone.first, gone.second});
         }
         waits_.fail(*failure_);
         requests_.fail(*failure_);
@@ -163,28 +161,33 @@ class Session {
 
     // What the carrier reports...
 
-    bool wants_connection(double now) const { return phase_ == Phase::idle && now >= open_at_; }
+    bool wants_connection(double now) const { return pulse_.wants_connection(now); }
 
     /// A new socket was made (libzmq connects it when it can).
     void opened(double now) {
-        phase_ = Phase::greeting;
-        greet_by_ = now + settings_.hello_timeout.count();
-        control_.assign({wire::hello(settings_.producer, "eftraind for C++")});
+        pulse_.opened(now);
+        control_.assign({wire::hello(settings_.producer, "eftraind for C++", instance_)});
     }
 
     /// The socket is to be thrown away; everything unanswered will be sent again.
     void broken(double now) {
-        if (phase_ == Phase::ended) {
+        if (phase() == Phase::ended) {
             return;
         }
-        const bool lasted = phase_ == Phase::ready && now - ready_since_ >= 1.0;
-        failures_ = lasted ? 0 : failures_ + 1;
-        const double delay_s =
-            settings_.retry_min.count() * std::exp2(std::min(failures_ - 1, 10));
-        open_at_ = now + (failures_ == 0 ? 0.0 : std::min(delay_s, settings_.retry_max.count()));
-        phase_ = Phase::idle;
+        pulse_.broken(now);
         control_.clear();
         requests_.resend_all();
+    }
+
+    /// Keys did not fit. A client that was welcome before goes on trying: what is wrong may be the
+    /// daemon's list, and samples wait here.
+    void handshake_failed(const Fault& trouble, bool for_good, double now) {
+        trouble_ = trouble;
+        if (for_good && !welcome_) {
+            end(trouble);
+        } else {
+            broken(now);
+        }
     }
 
     void receive(const std::vector<wire::View>& frames, double now);
@@ -193,54 +196,36 @@ class Session {
     /// What to send now; the caller has to send it or report `broken`.
     std::optional<wire::Frames> next_message(double now) {
         std::optional<wire::Frames> message;
-        if (!control_.empty()) {
+        if (connected() && !control_.empty()) {
             message = std::move(control_.front());
             control_.pop_front();
-        } else if (phase_ == Phase::ready) {
+        } else if (phase() == Phase::ready) {
             message = requests_.take(now);
             message = message ? std::move(message) : outbox_.take(now);
         }
-        spoke_at_ = message ? now : spoke_at_;
+        if (message) {
+            pulse_.spoke(now);
+        }
         return message;
     }
 
     /// When the outbox has something to send; the part of `wake_at` that a push changes.
-    double send_at() const { return phase_ == Phase::ready ? outbox_.wake_at() : never; }
+    double send_at() const { return phase() == Phase::ready ? outbox_.wake_at() : never; }
 
     /// When `tick` or `next_message` should be called again if nothing happens.
     double wake_at() const {
-        const double waits = std::min(waits_.deadline(), requests_.deadline());
-        switch (phase_) {
-            case Phase::idle: return std::min(waits, open_at_);
-            case Phase::greeting: return std::min(waits, greet_by_);
-            case Phase::ready:
-                return std::min({waits, lost_at(), ping_at(), send_at(), requests_.wake_at()});
-            case Phase::ended: break;
-        }
-        return waits;
+        const double asked_for = phase() == Phase::ready ? requests_.wake_at() : never;
+        return std::min({pulse_.wake_at(), waits_.deadline(), requests_.deadline(), send_at(),
+                         asked_for});
     }
 
   private:
     void welcomed(wire::Welcome&& welcome, double now);
     void hear_error(const wire::Error& error, double now);
 
-    double lost_at() const { return heard_at_ + 3 * heartbeat_s_; }
-    double ping_at() const {
-        return std::max(pinged_at_, std::min(heard_at_, spoke_at_)) + heartbeat_s_;
-    }
-
     void supersede(std::string message) {
         end(Fault{FaultKind::refused, std::move(message), "give each client its own producer name",
                   "superseded"});
-    }
-
-    void note(Refusal refusal) {
-        refused_[refusal.code] += refusal.count;
-        notices_.push_back(refusal);
-        unreported_.push_back(std::move(refusal));
-        if (unreported_.size() > 1000) {
-            unreported_.pop_front();
-        }
     }
 
     void wait(std::function<bool(double)> attempt, std::function<Fault()> late_fault,
@@ -252,26 +237,13 @@ class Session {
         }
     }
 
-    /// Raise what was refused since the last report.
-    void report() {
-        const std::deque<Refusal> refusals = std::exchange(unreported_, {});
-        if (refusals.empty()) {
-            return;
-        }
-        std::uint64_t count = 0;
-        for (const Refusal& refusal : refusals) {
-            count += refusal.count;
-        }
-        const Refusal& first = refusals.front();
-        refuse(first.code,
-               std::to_string(count) + " operations were refused, the first because " +
-                   first.message,
-               first.remedy);
-    }
-
     /// Why something took too long: no connection, or a daemon that cannot take more.
     Fault late(const std::string& what, FaultKind slow) const {
-        if (phase_ != Phase::ready) {
+        if (phase() != Phase::ready) {
+            if (trouble_) {
+                return {FaultKind::disconnected, what + ": " + trouble_->message, trouble_->remedy,
+                        trouble_->code};
+            }
             return {FaultKind::disconnected, what + ": no connection", "is eftraind running there?",
                     "disconnected"};
         }
@@ -283,22 +255,19 @@ class Session {
     }
 
     Settings settings_;
+    std::string instance_;
     Outbox outbox_;
     Requests requests_;
     Waits waits_;
+    Refusals refusals_;
+    Pulse pulse_;
     std::deque<wire::Frames> control_;
-    double open_at_, greet_by_, ready_since_, heard_at_, spoke_at_, pinged_at_;
-    double heartbeat_s_ = 1.0;
     std::pair<Seq, std::uint32_t> ping_mark_{0, 0};  // (last number sent, attempt) of the PING
-    int failures_ = 0;
     std::uint64_t welcomes_ = 0;
-    std::map<std::string, std::uint64_t> refused_;
-    std::deque<Refusal> unreported_;  // refusals that no flush has raised yet
     std::optional<wire::Error> last_refusal_;
-    Phase phase_ = Phase::idle;
-    std::optional<Fault> failure_;
     std::optional<wire::Welcome> welcome_;
-    std::vector<Refusal> notices_;
+    std::optional<Fault> trouble_;  // why there is no connection, where that is known
+    std::optional<Fault> failure_;
 };
 
 }  // namespace eftraind::inside

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cerrno>
-#include <climits>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -24,6 +23,16 @@ namespace eftraind::inside {
            "check the endpoint and the keys", "zmq"});
 }
 
+/// The result of `call`, which is made until no signal interrupts it.
+template <typename Call>
+int again(Call call) {
+    int result = call();
+    while (result < 0 && zmq_errno() == EINTR) {
+        result = call();
+    }
+    return result;
+}
+
 class Context {
   public:
     Context() : handle_(zmq_ctx_new()) {
@@ -34,8 +43,7 @@ class Context {
     Context(const Context&) = delete;
     Context& operator=(const Context&) = delete;
     ~Context() {
-        while (zmq_ctx_term(handle_) != 0 && zmq_errno() == EINTR) {
-        }
+        again([this] { return zmq_ctx_term(handle_); });
     }
     void* handle() const { return handle_; }
 
@@ -101,19 +109,21 @@ class Socket {
 
     /// False if the socket cannot take the message now. The body is shared, not copied.
     bool send(const wire::Frames& frames) {
-        if (zmq_send(handle_, frames.header.data(), frames.header.size(),
-                     ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0) {
-            if (zmq_errno() == EAGAIN || zmq_errno() == EINTR) {
+        if (again([&] {
+                return zmq_send(handle_, frames.header.data(), frames.header.size(),
+                                ZMQ_SNDMORE | ZMQ_DONTWAIT);
+            }) < 0) {
+            if (zmq_errno() == EAGAIN) {
                 return false;
             }
             fail_zmq("cannot send");
         }
         zmq_msg_t body;
         share(body, frames.body);
-        // libzmq takes the parts that follow a first one, or drops them with their connection.
-        while (zmq_msg_send(&body, handle_, ZMQ_DONTWAIT) < 0) {
-            if (zmq_errno() != EINTR) {
-                zmq_msg_close(&body);
+        if (again([&] { return zmq_msg_send(&body, handle_, ZMQ_DONTWAIT); }) < 0) {
+            const bool dropped = zmq_errno() == EAGAIN;  // together with its connection
+            zmq_msg_close(&body);
+            if (!dropped) {
                 fail_zmq("cannot send a body");
             }
         }
@@ -125,8 +135,8 @@ class Socket {
         std::vector<Message> frames;
         do {
             Message frame;
-            if (zmq_msg_recv(frame.handle(), handle_, ZMQ_DONTWAIT) < 0) {
-                if (zmq_errno() == EAGAIN || zmq_errno() == EINTR) {
+            if (again([&] { return zmq_msg_recv(frame.handle(), handle_, ZMQ_DONTWAIT); }) < 0) {
+                if (zmq_errno() == EAGAIN) {
                     return std::nullopt;
                 }
                 fail_zmq("cannot receive");
@@ -164,13 +174,9 @@ class Socket {
 class Waker {
   public:
     Waker() {
-        if (pipe(ends_) != 0) {
+        if (pipe2(ends_, O_CLOEXEC | O_NONBLOCK) != 0) {
             raise({FaultKind::client, "no pipe to wake the client's thread",
                    "raise the limit of open files", "internal"});
-        }
-        for (const int end : ends_) {
-            fcntl(end, F_SETFL, O_NONBLOCK);
-            fcntl(end, F_SETFD, FD_CLOEXEC);
         }
     }
     Waker(const Waker&) = delete;

@@ -4,13 +4,15 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
+#include <list>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "eftraind/errors.hpp"
 
 namespace eftraind::inside {
+
+constexpr double never = std::numeric_limits<double>::infinity();
 
 /// Called exactly once, with nothing when all went well.
 using Done = std::function<void(const std::optional<Fault>&)>;
@@ -24,21 +26,23 @@ class Waits {
     }
 
     void settle(double now) {
-        std::vector<Wait> still;
-        for (Wait& wait : waits_) {
+        for (auto at = waits_.begin(); at != waits_.end();) {
+            std::optional<Fault> fault;
             try {
-                if (wait.attempt(now)) {
-                    wait.done(std::nullopt);
-                } else if (now >= wait.deadline) {
-                    wait.done(wait.late());
-                } else {
-                    still.push_back(std::move(wait));
+                if (!at->attempt(now)) {
+                    if (now < at->deadline) {
+                        ++at;
+                        continue;
+                    }
+                    fault = at->late();
                 }
             } catch (const ClientError& error) {
-                wait.done(error.fault());
+                fault = error.fault();
             }
+            const Done done = std::move(at->done);
+            at = waits_.erase(at);
+            done(fault);
         }
-        waits_ = std::move(still);
     }
 
     void fail(const Fault& fault) {
@@ -48,7 +52,7 @@ class Waits {
     }
 
     double deadline() const {
-        double first = std::numeric_limits<double>::infinity();
+        double first = never;
         for (const Wait& wait : waits_) {
             first = std::min(first, wait.deadline);
         }
@@ -62,7 +66,7 @@ class Waits {
         double deadline;
         Done done;
     };
-    std::vector<Wait> waits_;
+    std::list<Wait> waits_;
 };
 
 }  // namespace eftraind::inside

@@ -55,9 +55,14 @@ inline std::string json_string(std::string_view value) {
     return text + '"';
 }
 
-inline Frames hello(std::string_view producer, std::string_view client) {
-    const std::string text = "{\"versions\":[1],\"producer\":" + json_string(producer) +
-                             ",\"client\":" + json_string(client) + "}";
+inline Frames hello(std::string_view producer, std::string_view client,
+                    std::string_view instance = {}) {
+    std::string text = "{\"versions\":[1],\"producer\":" + json_string(producer) +
+                       ",\"client\":" + json_string(client);
+    if (!instance.empty()) {
+        text += ",\"instance\":" + json_string(instance);
+    }
+    text += '}';
     return {plain_header(Kind::hello), std::make_shared<const Bytes>(text.begin(), text.end())};
 }
 
