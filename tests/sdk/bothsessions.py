@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from sdk_build import hexed
 
+from eftraind.client import curve
+from eftraind.client.pulse import Phase
 from eftraind.client.results import POLICIES, Settings
-from eftraind.client.session import Phase, Session
+from eftraind.client.session import Session
 from eftraind.errors import ClientError
 from eftraind.wire import Kind
 
@@ -21,13 +23,13 @@ class Both:
     def __init__(self, driver, policy="block", max_pending_bytes=1 << 20):
         self._driver = driver
         self._python = Session(
-            Settings("cam", policy=policy, max_pending_bytes=max_pending_bytes), 0.0
+            Settings("cam", policy=policy, max_pending_bytes=max_pending_bytes), 0.0, "one"
         )
         self._told = []
         self._asked = 0
         self.notices = deque()
         self.frames = 0
-        self._compare(None, "new", "cam", POLICIES.index(policy), max_pending_bytes)
+        self._compare(None, "new", "cam", POLICIES.index(policy), max_pending_bytes, "one")
 
     # What the carrier calls...
 
@@ -42,6 +44,11 @@ class Both:
 
     def broken(self, now):
         self._compare(self._python.broken(now), "broken", now)
+
+    def handshake_failed(self, event, value, has_keys, now):
+        trouble, for_good = curve.explain(event, value, has_keys or None)
+        self._python.handshake_failed(trouble, for_good, now)
+        self._compare(None, "handshake", now, int(event), value, int(has_keys))
 
     def receive(self, frames, now):
         words = ("receive", now, len(frames), *map(hexed, frames))

@@ -1,5 +1,8 @@
+import fcntl
 import os
 import sys
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,7 @@ from cppclient import CppClient
 
 from eftraind.client import FakeDaemon
 
-for folder in ("client", "system"):  # their worlds, proxies and daemons judge this SDK too
+for folder in ("client", "service", "system"):  # their worlds, proxies and daemons judge both SDKs
     sys.path.append(str(Path(__file__).parents[1] / folder))
 
 
@@ -30,9 +33,24 @@ def programs(tmp_path_factory):
     lacking = sdk_build.missing()
     if lacking:
         pytest.skip(lacking)
-    build = tmp_path_factory.mktemp("sdk")
-    sdk_build.cmake(sdk_build.SDK, build, "-DEFTRAIND_BUILD_TESTS=ON", "-DEFTRAIND_SANITIZE=ON")
+    build = tmp_path_factory.getbasetemp() / "sdk"
+    if "PYTEST_XDIST_WORKER" in os.environ:  # its neighbours use the same programs
+        build = build.parents[1] / "sdk"
+    build.mkdir(exist_ok=True)
+    with (build / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        sdk_build.cmake(sdk_build.SDK, build, "-DEFTRAIND_BUILD_TESTS=ON", "-DEFTRAIND_SANITIZE=ON")
     return build / "tests"
+
+
+@pytest.fixture(params=["python", "cpp"])
+def make(request):
+    """How a client is made, of either SDK: `make(endpoint, producer, **options)`."""
+    if request.param == "python":
+        from pyclient import PyClient  # needs a folder from above
+
+        return PyClient
+    return partial(CppClient, request.getfixturevalue("programs"))
 
 
 @pytest.fixture
@@ -42,6 +60,16 @@ def daemon():
 
 
 @pytest.fixture
-def client(programs, daemon):
-    with CppClient(programs, daemon.endpoint) as client:
+def client(make, daemon):
+    with make(daemon.endpoint) as client:
         yield client
+
+
+@pytest.fixture
+def raw():
+    from rawdaemon import RawDaemon
+
+    with tempfile.TemporaryDirectory(prefix="eft") as folder:
+        daemon = RawDaemon(folder)
+        yield daemon
+        daemon.close()

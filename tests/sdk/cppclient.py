@@ -10,6 +10,7 @@ from sdk_build import Driver, hexed
 from eftraind import errors
 from eftraind.client import Prediction
 from eftraind.client.results import POLICIES
+from eftraind.keys import KeyFile
 
 KINDS = {np.dtype(np.uint8): "u1", np.dtype(np.float32): "f4"}
 
@@ -37,10 +38,13 @@ class CppClient:
         max_pending_bytes=64 << 20,
         connect_timeout_s=10.0,
         push_timeout_s=60.0,
-        keys=(),
+        events="-",
+        keys=None,
     ):
         words = (producer, POLICIES.index(policy), max_pending_bytes, connect_timeout_s)
-        self.ask("open", endpoint, *words, push_timeout_s, *(keys or "-"))
+        if isinstance(keys, KeyFile):
+            keys = f"{keys.server} {keys.public} {keys.secret}"
+        self.ask("open", endpoint, *words, push_timeout_s, events, keys or "")
 
     def ask(self, *words):
         with self._lock:

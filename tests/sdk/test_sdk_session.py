@@ -6,6 +6,7 @@ after every call. The C++ side runs with the address and undefined-behaviour san
 
 import numpy as np
 import pytest
+import zmq
 from bothsessions import Both
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -153,6 +154,7 @@ def test_what_is_refused_on_the_spot(driver):
         wire.Error("superseded", "a newer one"),
         wire.Error("hello_required", "who are you", retryable=True),
         wire.Error("internal", "a defect"),
+        wire.Error("forbidden", "the roles were changed"),
         wire.Error("label", "no such PUT", first_seq=77, count=4),
         wire.Error("busy", "an echo", retryable=True, first_seq=1, count=4, attempt=9),
         wire.Ack(wire.Ledger(2**64 - 1, 2**64 - 1, 2**64 - 1)),
@@ -167,17 +169,40 @@ def test_odd_replies(driver, reply):
     world.push(4)
     world.client_turn()
     world.session.receive([bytes(frame) for frame in reply.frames()], world.now)
+    world.session.flush("durable", world.now + 1.0, world.now)
     for _ in range(4):
         world.now += 0.4007
         world.client_turn()
 
 
-def test_a_ledger_that_no_daemon_can_have(driver):
-    """The one place where the two differ: Python fails to pack the number, C++ asks again."""
+@pytest.mark.parametrize("received_seq", [2**63 - 2, 2**63 - 1, 2**64 - 1])
+def test_a_ledger_that_no_daemon_can_have(driver, received_seq):
     session = Both(driver)
-    driver_only = session._driver
+    session.opened(0.0)
     stream = wire.Stream((8, 8, 1), "uint8", 10, BATCH_BYTES)
-    welcome = wire.Welcome("cam", wire.Ledger(2**64 - 1, 0, 0), stream, 1.0).frames()
-    driver_only.ask("opened", 0.0)
-    answer = driver_only.ask("receive", 0.0, 2, *(bytes(frame).hex() for frame in welcome))
-    assert '"phase":"IDLE"' in answer
+    welcome = wire.Welcome("cam", wire.Ledger(received_seq, 0, 0), stream, 1.0)
+    session.receive([bytes(frame) for frame in welcome.frames()], 0.0)
+
+
+@pytest.mark.parametrize("welcome", [False, True], ids=["before WELCOME", "after it"])
+@pytest.mark.parametrize("has_keys", [False, True])
+@pytest.mark.parametrize(
+    ("event", "value"),
+    [
+        (zmq.EVENT_HANDSHAKE_FAILED_AUTH, 300),
+        (zmq.EVENT_HANDSHAKE_FAILED_AUTH, 400),
+        (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, 0x11000001),
+        (zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 0),
+    ],
+)
+def test_handshakes_that_fail(driver, welcome, has_keys, event, value):
+    """The same judgement, and the reason in what waits."""
+    world = TwoClients(driver)
+    session = world.session if welcome else Both(driver)
+    if welcome:
+        world.push(4)
+        session.flush("durable", 1.0, 0.0)
+    else:
+        session.opened(0.0)
+    session.handshake_failed(event, value, has_keys, 0.5)
+    session.tick(1.5)

@@ -1,4 +1,8 @@
-"""Keys with real sockets: who gets in, who may do what, and how a revoked key is cut off."""
+"""Keys of the daemon: what it refuses, survives and reads at start.
+
+Who gets in, who may do what, and how a revoked key is cut off, is tested with both clients in
+tests/sdk/test_both_keys.py.
+"""
 
 import os
 import signal
@@ -6,7 +10,6 @@ import socket
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import pytest
 import zmq
 from harness import Daemon, images, small_config, until, write_config
 
-from eftraind.client import Client, ClientError, Disconnected, Refused
+from eftraind.client import Client, Refused
 from eftraind.client.curve import new_pair
 from eftraind.errors import ConfigError
 from eftraind.keys import KeyFile, Peer, allowed_line, read_allowed, read_key_file
@@ -53,10 +56,10 @@ class Keyed:
         made = new_pair()
         return KeyFile(made.secret, made.public, self.server)
 
-    def allow(self, *names: str, **roles: str) -> None:
+    def allow(self, *names: str) -> None:
         lines = [
-            allowed_line(self.keys[n].public, Peer(n, frozenset(roles.get(n, ROLES[n]).split(","))))
-            for n in names
+            allowed_line(self.keys[name].public, Peer(name, frozenset(ROLES[name].split(","))))
+            for name in names
         ]
         self.list.write_text("# who may connect\n" + "\n".join(lines) + "\n")
         self.list.chmod(0o640)
@@ -81,31 +84,6 @@ def stores(client: Client) -> None:
     client.flush(timeout_s=30)
 
 
-def test_each_role_may_do_its_own_and_nothing_else(keyed: Keyed) -> None:
-    with keyed.client("cam", producer="p") as cam:
-        stores(cam)
-        with pytest.raises(Refused) as caught:
-            cam.infer(images(1)[0], timeout_s=10)
-        assert caught.value.code == "forbidden" and "cam" in caught.value.message
-        # The same producer name: who may not ingest must not take it away.
-        with keyed.client("eye", producer="p") as eye:
-            refusals = []
-            for act in (
-                lambda: eye.push(images(1)[0][0], label=1),
-                lambda: eye.label(1, 2),
-                lambda: eye.withdraw(1),
-            ):
-                act()
-                with pytest.raises(Refused) as caught:
-                    eye.flush(timeout_s=30)
-                refusals.append(caught.value.code)
-            assert refusals == ["forbidden"] * 3
-            with pytest.raises(Disconnected):  # allowed, but there is no engine
-                eye.infer(images(1)[0], timeout_s=0.3)
-        stores(cam)
-        assert cam.stats().reconnects == 0
-
-
 def test_a_unix_socket_needs_no_key_and_may_everything(keyed: Keyed) -> None:
     with Client(keyed.daemon.endpoint) as client:
         stores(client)
@@ -118,83 +96,6 @@ def test_an_unlisted_key_is_told_so(keyed: Keyed) -> None:
     assert caught.value.code == "key_not_listed"
     metrics = request(keyed.daemon.config.control_endpoint, "metrics")["text"]
     assert "eftraind_handshakes_refused_total 1.0" in metrics
-
-
-def test_no_key_and_a_wrong_server_key_are_told_so(keyed: Keyed) -> None:
-    with pytest.raises(Refused) as caught:
-        Client(keyed.endpoint, connect_timeout_s=30)
-    assert caught.value.code == "keys_wanted"
-    mine = keyed.keys["all"]
-    wrong = KeyFile(mine.secret, mine.public, new_pair().public)
-    with pytest.raises(Disconnected, match="server key") as late:
-        Client(keyed.endpoint, keys=wrong, connect_timeout_s=1)
-    assert late.value.code == "handshake"
-
-
-def test_a_key_file_by_path_and_by_variable(
-    keyed: Keyed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "all.key"
-    file.write_text(keyed.keys["all"].text("x"))
-    file.chmod(0o600)
-    with Client(keyed.endpoint, keys=file) as client:
-        stores(client)
-    monkeypatch.setenv("EFTRAIND_KEYS", str(file))
-    with Client(keyed.endpoint) as client:
-        stores(client)
-    file.chmod(0o644)
-    with pytest.raises(ClientError, match="chmod 600"):
-        Client(keyed.endpoint)
-
-
-def test_events_reach_any_listed_key(keyed: Keyed) -> None:
-    heard = threading.Event()
-    with keyed.client("eye") as eye:
-        eye.on_event("", lambda topic, data: heard.set())
-
-        def engine_comes_and_goes() -> bool:
-            from harness import StubEngine
-
-            with zmq.Context() as context:
-                engine = StubEngine(keyed.daemon.config, context)
-                engine.hello()
-                engine.turn(100)
-                engine.close()
-            return heard.is_set()
-
-        until("an event", engine_comes_and_goes, 60)
-
-
-def test_a_revoked_key_is_cut_at_once_and_others_lose_nothing(keyed: Keyed) -> None:
-    with keyed.client("cam", producer="cam") as cam, keyed.client("all") as other:
-        stores(cam)
-        stores(other)
-        keyed.allow("cam", "eye")
-        answer = keyed.reload()
-        assert answer.returncode == 0, answer.stderr
-        assert "2 client keys, 1 revoked" in answer.stdout
-        until("the cut", lambda: not other.stats().connected)
-        other.push(images(1)[0][0], label=1)
-
-        def reason() -> str:
-            with pytest.raises(ClientError) as caught:
-                other.flush(timeout_s=0.2)
-            return caught.value.code
-
-        until("the reason", lambda: reason() == "key_not_listed")
-        stores(cam)
-        keyed.allow("cam", "eye", "all")
-        assert keyed.reload().returncode == 0
-        stores(other)  # what was pushed meanwhile is stored as well
-        assert other.stats().durable == 3
-
-
-def test_changed_roles_hold_from_the_reload_on(keyed: Keyed) -> None:
-    with keyed.client("eye", producer="late") as eye:
-        keyed.allow(*ROLES, eye="ingest")
-        assert keyed.reload().returncode == 0
-        until("the new role", lambda: eye.stats().reconnects and eye.stats().connected)
-        stores(eye)
 
 
 def test_a_bad_list_is_refused_with_its_line_and_changes_nothing(keyed: Keyed) -> None:
