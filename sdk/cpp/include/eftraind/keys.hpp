@@ -1,5 +1,5 @@
-/// A client's keys, and the file in which `eftraind keygen` hands them out (docs/protocol.md section
-/// 11). A key never appears in an error.
+/// A client's keys, and the file in which `eftraind keygen` hands them out: docs/protocol.md,
+/// section 11. A key never appears in an error.
 #pragma once
 
 #include <cstdint>
