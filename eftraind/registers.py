@@ -13,7 +13,7 @@ from enum import IntEnum, IntFlag
 
 from eftraind import isa
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 BEAT_WORDS = 4
 """32-bit words of a beat of 128 bits, the unit of addresses and of alignment."""
 
@@ -113,7 +113,7 @@ class Header(IntEnum):
     """Bits of `Feature`"""
     DIGEST = 4
     LANES = 5
-    """T"""
+    """T in the low 16 bits, pixels that the array takes in an iteration in the high ones."""
     DEPTH = 6
     """Pixels of T lanes that a feature buffer and an output buffer hold, in two halves of 16 bits:
     feature buffer in the low half."""
@@ -156,6 +156,8 @@ class KernelSizes:
     """Pixels of T lanes in each of two output buffers."""
     weight_tiles: int
     """Tiles of T x T in each of two weight buffers."""
+    pixels: int = 1
+    """Pixels that the array takes in an iteration."""
     revisit: int = 16
     """Iterations before an accumulator is used again: no fewer than add and store take."""
     features: Feature = Feature.ADAM
@@ -171,7 +173,7 @@ class KernelSizes:
         return {
             Header.FEATURES: int(self.features),
             Header.DIGEST: digest(),
-            Header.LANES: self.lanes,
+            Header.LANES: self.lanes | self.pixels << 16,
             Header.DEPTH: self.feature_depth | self.output_depth << 16,
             Header.WEIGHT_TILES: self.weight_tiles,
         }
@@ -189,6 +191,7 @@ class KernelSizes:
 
 _C_NAMES = {
     "lanes": "T",
+    "pixels": "PIXELS",
     "feature_depth": "X_DEPTH",
     "output_depth": "Y_DEPTH",
     "weight_tiles": "W_DEPTH",

@@ -24,7 +24,17 @@ SIZES = {
 """What csim is built for."""
 
 SMALL = KernelSizes(lanes=4, feature_depth=128, output_depth=48, weight_tiles=32)
-"""Buffers so small that everything is cut: for tests."""
+"""Buffers so small that everything is cut."""
+
+TESTED = {
+    "small": SMALL,
+    "small3": replace(SMALL, output_depth=80, pixels=3),
+    "wide": replace(SIZES[8], pixels=2),
+}
+"""Builds for tests alone, by their folder in `hls/boards`."""
+
+MOST_PIXELS = 4
+"""That the sources take in an iteration."""
 
 CLOCK_MHZ = 100.0
 """What the headers of these builds say; nothing here has a clock."""
@@ -35,16 +45,15 @@ def headers() -> dict[Path, str]:
     out = {
         SOURCES / "src" / "isa.h": isa.c_header(),
         SOURCES / "src" / "registers.h": registers.c_header(),
-        SOURCES / "boards" / "small" / "build.h": SMALL.c_header(CLOCK_MHZ),
     }
-    for lanes, sizes in SIZES.items():
-        out[SOURCES / "boards" / BUILDS[lanes] / "build.h"] = sizes.c_header(CLOCK_MHZ)
+    for folder, sizes in (TESTED | {BUILDS[t]: sizes for t, sizes in SIZES.items()}).items():
+        out[SOURCES / "boards" / folder / "build.h"] = sizes.c_header(CLOCK_MHZ)
     return out
 
 
 def sizes_of(build: Build) -> KernelSizes:
     """What a build description asks for. Raises ConfigError if this kernel cannot be built so."""
-    fixed = {"array_m": build.t, "array_n": build.t, "pixels": 1}
+    fixed = {"array_m": build.t, "array_n": build.t, "pixels": min(build.pixels, MOST_PIXELS)}
     for name in ("feature_words", "weight_words", "result_words"):
         fixed[name] = min(getattr(build, name), BEAT_WORDS)  # interconnect narrows, never widens
     for name, value in fixed.items():
@@ -55,6 +64,7 @@ def sizes_of(build: Build) -> KernelSizes:
             )
     return KernelSizes(
         lanes=build.t,
+        pixels=build.pixels,
         feature_depth=build.feature_depth,
         output_depth=build.output_depth,
         weight_tiles=build.weight_tiles,
@@ -77,7 +87,7 @@ def description(sizes: KernelSizes) -> Build:
         t=sizes.lanes,
         array_m=sizes.lanes,
         array_n=sizes.lanes,
-        pixels=1,
+        pixels=sizes.pixels,
         feature_depth=sizes.feature_depth,
         output_depth=sizes.output_depth,
         weight_tiles=sizes.weight_tiles,

@@ -201,9 +201,10 @@ class KernelDevice(HostDevice):
                 f"this version needs {kernel_digest():08x}",
                 remedy="use the bitstream that was built for this version of eftraind",
             )
-        depth = int(header[Header.DEPTH])
+        lanes, depth = int(header[Header.LANES]), int(header[Header.DEPTH])
         return KernelSizes(
-            lanes=int(header[Header.LANES]),
+            lanes=lanes & 0xFFFF,
+            pixels=lanes >> 16,
             feature_depth=depth & 0xFFFF,
             output_depth=depth >> 16,
             weight_tiles=int(header[Header.WEIGHT_TILES]),

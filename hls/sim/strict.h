@@ -83,8 +83,15 @@ inline float backward(const Shape& s, const eft::Tiling& t, const Floats& dy, co
   return sum;
 }
 
+// The products of PIXELS neighbours of a row, halves first.
+inline float pixel_tree(const float* products, int count) {
+  if (count == 1) return products[0];
+  return pixel_tree(products, count / 2) + pixel_tree(products + count / 2, count - count / 2);
+}
+
 // One weight's gradient (row < 0: the bias's). `taps` is how many the pass of this tap has, the bias
-// included; the pixels of each tile are dealt to partial sums in turn.
+// included; PIXELS neighbours of a row at a time, the last of a row perhaps fewer, are added up and dealt to
+// partial sums in turn.
 inline float gradient(const Shape& s, const eft::Tiling& t, int taps, const Floats& x, const Floats& dy, int m, int n,
                       int row, int col) {
   int partials = 1;
@@ -93,18 +100,24 @@ inline float gradient(const Shape& s, const eft::Tiling& t, int taps, const Floa
   for (int b0 = 0; b0 < s.images; b0 += t.images)
     for (int r0 = 0; r0 < s.out_rows(); r0 += t.rows)
       for (int c0 = 0; c0 < s.out_cols(); c0 += t.cols) {
-        int pixel = 0;
+        const int cols = eft::least(t.cols, s.out_cols() - c0);
+        int step = 0;
         for (int b = b0; b < eft::least(b0 + t.images, s.images); ++b)
           for (int r = r0; r < eft::least(r0 + t.rows, s.out_rows()); ++r)
-            for (int c = c0; c < eft::least(c0 + t.cols, s.out_cols()); ++c, ++pixel) {
-              float& sum = sums[pixel % partials];
-              const float d = s.y(dy, b, m, r, c);
-              const int at_row = r * s.stride_rows + row - s.pad_top, at_col = c * s.stride_cols + col - s.pad_left;
-              if (row < 0) {
-                sum = sum + 1.0f * d;
-              } else if (at_row >= 0 && at_row < s.rows && (s.fold() > 1 || (at_col >= 0 && at_col < s.cols))) {
-                sum = sum + s.x(x, b, n, at_row, at_col) * d;
+            for (int c = 0; c < cols; c += eft::PIXELS, ++step) {
+              float products[eft::PIXELS] = {};
+              bool any = false;
+              for (int p = 0; p < eft::least(eft::PIXELS, cols - c); ++p) {
+                const int k = c0 + c + p;
+                const float d = s.y(dy, b, m, r, k);
+                const int at_row = r * s.stride_rows + row - s.pad_top, at_col = k * s.stride_cols + col - s.pad_left;
+                const bool inside = at_row >= 0 && at_row < s.rows && (s.fold() > 1 || (at_col >= 0 && at_col < s.cols));
+                any = any || row < 0 || inside;
+                if (row < 0) products[p] = 1.0f * d;
+                else if (inside) products[p] = s.x(x, b, n, at_row, at_col) * d;
               }
+              float& sum = sums[step % partials];
+              if (any) sum = sum + pixel_tree(products, eft::PIXELS);
             }
       }
   for (int half = partials / 2; half > 0; half /= 2)

@@ -68,23 +68,45 @@ void lines(std::mt19937& random) {
   CHECK(fit >= 0 && fit <= a.out && (fit == 0 || inputs_of(a, fit, taps) <= room));
 }
 
-// What a tile needs fits, and the single loop over taps meets what the lines meet.
+// Which pixel of a tile lies at each place of an output buffer: all in places of their own, that it has.
+std::map<int, int> places_of(const Axis& cols, const Tiling& t) {
+  std::map<int, int> places;
+  Spot at = first_spot(undone(cols), t.rows, t.cols);
+  for (int i = 0; i < t.images * t.rows * t.cols; ++i) {
+    CHECK(bank_of(at) < PIXELS && word_of(at) < Y_WORDS);
+    CHECK(places.emplace(word_of(at) * PIXELS + bank_of(at), i).second);
+    advance(at);
+  }
+  return places;
+}
+
+// What a tile needs fits, and the single loop over taps meets what the lines meet,
+// where the tile's pixels lie.
 void tiling(std::mt19937& random) {
   const Axis rows = random_axis(random), cols = random_axis(random);
   if (cols.back != rows.back || rows.fold > 1) return;  // only columns fold
   const int images = 1 + int(random() % 5);
-  const Tiling t = tiling_of(rows, cols, images, X_DEPTH, Y_DEPTH, W_DEPTH);
+  const Tiling t = tiling_of(rows, cols, images, X_DEPTH, Y_WORDS, W_DEPTH);
   CHECK(t.fits && t.images <= images);
-  CHECK(t.tap_rows * t.tap_cols <= W_DEPTH && t.images * t.rows * t.cols <= Y_DEPTH);
+  CHECK(t.tap_rows * t.tap_cols <= W_DEPTH && t.images * t.rows * row_words(undone(cols), t.cols) <= Y_WORDS);
   CHECK(t.images * inputs_of(rows, t.rows, t.tap_rows) * inputs_of(cols, t.cols, t.tap_cols) <= X_DEPTH);
   const Span row = span_of(rows, 0, t.rows, 0, t.tap_rows), col = span_of(cols, 0, t.cols, 0, t.tap_cols);
-  const int steps = steps_of(rows, cols, row, col, t.images);
-  Taps at = taps_of(rows, cols, row, col, t.images);
+  const std::map<int, int> places = places_of(cols, t);
+  const int pace = random() % 2 ? PIXELS : 1, steps = steps_of(rows, cols, row, col, t.images, pace);
+  Taps at = taps_of(rows, cols, row, col, t.images, pace);
   int met = 0;
   for (int i = 0; i < steps; ++i) {
     CHECK(at.tap < row.taps * col.taps);
-    CHECK(input_of(at) < X_DEPTH && output_of(at) < Y_DEPTH);
-    met += output_of(at) >= 0;
+    const int word = word_of(at);
+    for (int lane = 0; lane < pace && word >= 0; ++lane) {
+      CHECK(input_of(at, lane) < X_DEPTH);
+      if (!has_pixel(at.sweep, at.at, lane)) continue;
+      const int r = at.sweep.rows.out + at.at.row * at.sweep.rows.out_step;
+      const int c = at.sweep.cols.out + (at.at.col * pace + lane) * at.sweep.cols.out_step;
+      const int bank = pace == 1 ? bank_of(at.at) : lane;
+      CHECK(places.at(word * PIXELS + bank) == (at.at.image * t.rows + r) * t.cols + c);
+      ++met;
+    }
     advance(at);
   }
   CHECK(at.tap == row.taps * col.taps);

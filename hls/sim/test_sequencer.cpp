@@ -24,7 +24,7 @@ Machine two_slots() {
 void header_names_the_build() {
   Machine m = two_slots();
   CHECK(m.run(0) == STATUS_OK && m.index() == 0);
-  CHECK(m.get(REPORT, HEADER_DIGEST) == int32_t(KERNEL_DIGEST) && m.get(REPORT, HEADER_LANES) == T);
+  CHECK(m.get(REPORT, HEADER_DIGEST) == int32_t(KERNEL_DIGEST) && m.get(REPORT, HEADER_LANES) == (T | PIXELS << 16));
   CHECK(m.get(REPORT, HEADER_DEPTH) == (X_DEPTH | Y_DEPTH << 16) && m.get(REPORT, HEADER_WEIGHT_TILES) == W_DEPTH);
   CHECK(m.get(REPORT, HEADER_FEATURES) == FEATURES);
 }

@@ -6,16 +6,17 @@
 
 namespace eft {
 
-// The adders of one output lane, all T of them: a tree over T products, or T sums of an old value and a
-// product each. A node of the tree over lanes [LOW, LOW + N) does the sum of lane LOW + N / 2. The
+// The adders of one output lane and pixel, all T of them: a tree over T products, or T sums of two other
+// operands each. A node of the tree over lanes [LOW, LOW + N) does the sum of lane LOW + N / 2. The
 // association is fixed: the same bits wherever it is compiled.
 template <int LOW, int N>
 struct Adders {
-  static inline float sum(bool outer, const float product[T], const float old[T], float sums[T]) {
-    const float left = Adders<LOW, N / 2>::sum(outer, product, old, sums);
-    const float right = Adders<LOW + N / 2, N / 2>::sum(outer, product, old, sums);
+  static inline float sum(bool outer, const float product[T], const float one[T], const float other[T],
+                          float sums[T]) {
+    const float left = Adders<LOW, N / 2>::sum(outer, product, one, other, sums);
+    const float right = Adders<LOW + N / 2, N / 2>::sum(outer, product, one, other, sums);
     const int n = LOW + N / 2;
-    const float a = outer ? old[n] : left, b = outer ? product[n] : right;
+    const float a = outer ? one[n] : left, b = outer ? other[n] : right;
     const float total = a + b;
     HLS(BIND_OP variable=total op=fadd impl=EFT_FADD_TREE)
     sums[n] = total;
@@ -24,39 +25,87 @@ struct Adders {
 };
 template <int LOW>
 struct Adders<LOW, 1> {
-  static inline float sum(bool, const float product[T], const float[T], float[T]) { return product[LOW]; }
+  static inline float sum(bool, const float product[T], const float[T], const float[T], float[T]) {
+    return product[LOW];
+  }
 };
 
-// One iteration of the array: y += v * w, or w += v (outer) d. `fresh` sums begin at 0. If `lone`, a lane
-// of y takes nothing of others: products off the diagonal are 0 by selection, which a NaN does not pass as
-// it would a multiplication by 0.
-inline void multiply(bool outer, bool lone, bool fresh, const float v[T], const float d[T], float w[T][T],
-                     float y[T]) {
+// `before` and the sum of the products, which is returned; or, outer, sums[n] = one[n] + other[n].
+inline float add(bool outer, const float product[T], const float one[T], const float other[T], float before,
+                 float sums[T]) {
+  HLS(INLINE)
+  const float tree = Adders<0, T>::sum(outer, product, one, other, sums);
+  const float a = outer ? one[0] : before, b = outer ? other[0] : tree;
+  const float total = a + b;
+  HLS(BIND_OP variable=total op=fadd impl=EFT_FADD_SUM)
+  sums[0] = total;
+  return total;
+}
+
+// Outer products of pixels [LOW, LOW + N), summed by the adders that else sum the products of pixel
+// LOW + N / 2; those of pixel 0 add to the old sum.
+template <int LOW, int N>
+struct Pixels {
+  static inline void sum(bool outer, const float product[PIXELS][T], const float before[PIXELS], float sums[T],
+                         float after[PIXELS]) {
+    float left[T], right[T];
+    Pixels<LOW, N / 2>::sum(outer, product, before, left, after);
+    Pixels<LOW + N / 2, N - N / 2>::sum(outer, product, before, right, after);
+    const int p = LOW + N / 2;
+    after[p] = add(outer, product[p], left, right, before[p], sums);
+  }
+};
+template <int LOW>
+struct Pixels<LOW, 1> {
+  static inline void sum(bool, const float product[PIXELS][T], const float[PIXELS], float sums[T], float[PIXELS]) {
+  pixel_lane:
+    for (int n = 0; n < T; ++n) {
+      HLS(UNROLL)
+      sums[n] = product[LOW][n];
+    }
+  }
+};
+
+// One iteration of the array: y += v * w of each pixel, or w += v (outer) d over all. `fresh` sums begin at
+// 0. If `lone`, a lane of y takes nothing of others: products off the diagonal are 0 by selection, which a
+// NaN does not pass as it would a multiplication by 0.
+inline void multiply(bool outer, bool lone, bool fresh, const float v[PIXELS][T], const float d[PIXELS][T],
+                     float w[T][T], float y[PIXELS][T]) {
   HLS(INLINE)
 array_m:
   for (int m = 0; m < T; ++m) {
     HLS(UNROLL)
-    float products[T], old[T], sums[T];
-  array_n:
+    float products[PIXELS][T], before[PIXELS], after[PIXELS], old[T], pixels[T], sums[T];
+  array_p:
+    for (int p = 0; p < PIXELS; ++p) {
+      HLS(UNROLL)
+    array_n:
+      for (int n = 0; n < T; ++n) {
+        HLS(UNROLL)
+        const float product = v[p][n] * (outer ? d[p][m] : w[n][m]);
+        HLS(BIND_OP variable=product op=fmul impl=EFT_FMUL)
+        products[p][n] = product;
+      }
+    array_lone:
+      for (int n = 0; n < T; ++n) {
+        HLS(UNROLL)
+        if (lone && !outer && n != m) products[p][n] = 0.0f;
+      }
+      before[p] = fresh ? 0.0f : y[p][m];
+    }
+  array_old:
     for (int n = 0; n < T; ++n) {
       HLS(UNROLL)
-      const float product = v[n] * (outer ? d[m] : w[n][m]);
-      HLS(BIND_OP variable=product op=fmul impl=EFT_FMUL)
-      products[n] = product;
       old[n] = fresh ? 0.0f : w[n][m];
     }
-  array_lone:
-    for (int n = 0; n < T; ++n) {
+    Pixels<0, PIXELS>::sum(outer, products, before, pixels, after);
+    after[0] = add(outer, products[0], old, pixels, before[0], sums);
+  array_keep_y:
+    for (int p = 0; p < PIXELS; ++p) {
       HLS(UNROLL)
-      if (lone && !outer && n != m) products[n] = 0.0f;
+      y[p][m] = after[p];
     }
-    const float tree = Adders<0, T>::sum(outer, products, old, sums);
-    const float before = outer ? old[0] : fresh ? 0.0f : y[m], after = outer ? products[0] : tree;
-    const float total = before + after;
-    HLS(BIND_OP variable=total op=fadd impl=EFT_FADD_SUM)
-    sums[0] = total;
-    if (!outer) y[m] = total;
-  array_keep:
+  array_keep_w:
     for (int n = 0; n < T; ++n) {
       HLS(UNROLL)
       if (outer) w[n][m] = sums[n];
@@ -64,17 +113,26 @@ array_m:
   }
 }
 
-static void clear(int pixels, float y[Y_DEPTH][T]) {
+// All words of a tile.
+static void clear(int words, float y[PIXELS][Y_WORDS][T]) {
 array_clear:
-  for (int i = 0; i < pixels; ++i) {
+  for (int i = 0; i < words; ++i) {
     HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=Y_DEPTH)
-  clear_lane:
-    for (int m = 0; m < T; ++m) {
+    HLS(LOOP_TRIPCOUNT min=1 max=Y_WORDS)
+  clear_pixel:
+    for (int p = 0; p < PIXELS; ++p) {
       HLS(UNROLL)
-      y[i][m] = 0.0f;
+    clear_lane:
+      for (int m = 0; m < T; ++m) {
+        HLS(UNROLL)
+        y[p][i][m] = 0.0f;
+      }
     }
   }
+}
+
+inline int tile_words(const Axis& cols, const Pass& p) {
+  return p.images * p.rows.outs * row_words(undone(cols), p.cols.outs);
 }
 
 // Partial sums of a weight gradient with `taps` taps, a power of two: the accumulator of a tap must
@@ -89,14 +147,14 @@ partial_double:
   return n;
 }
 
-// Weight gradients visit the pixels of a pass `partials` at a time, each group tap by tap; partial sum q
-// of a tap lies `q * taps` slots behind. The bias gradient is one more tap, whose pixels are (1, 0, ...).
+// Weight gradients take the words of dy of a pass `partials` at a time, each group tap by tap; partial sum
+// q of a tap lies `q * taps` slots behind. The bias gradient is one more tap, whose pixels are (1, 0, ...).
 struct Groups {
   Axis rows, cols;
   Sweep sweep;
   Line first_row, first_col;
   Pixel group, at;
-  int pixels, partials, taps, kernel, col_taps;
+  int words, wide, partials, taps, kernel, col_taps;
   int before, tap, col, q;
 };
 
@@ -104,13 +162,13 @@ inline Groups groups_of(const Axis& rows, const Axis& cols, const Pass& p) {
   Groups g;
   g.rows = rows;
   g.cols = cols;
-  g.first_row = first_line(rows, p.rows);
-  g.first_col = first_line(cols, p.cols);
-  const Sweep s = {g.first_row, g.first_col, p.rows.ins, p.cols.ins, p.rows.outs, p.cols.outs};
-  g.sweep = s;
+  g.sweep = sweep_of(rows, cols, p.rows, p.cols, PIXELS);
+  g.first_row = g.sweep.rows;
+  g.first_col = g.sweep.cols;
   g.at.image = g.at.row = g.at.col = g.before = g.tap = g.col = g.q = 0;
   g.group = g.at;
-  g.pixels = p.images * p.rows.outs * p.cols.outs;
+  g.words = tile_words(cols, p);
+  g.wide = steps_over(p.cols.outs, PIXELS);
   g.kernel = p.rows.taps * p.cols.taps;
   g.taps = g.kernel + (p.bias ? 1 : 0);
   g.partials = partial_sums(g.taps);
@@ -118,11 +176,11 @@ inline Groups groups_of(const Axis& rows, const Axis& cols, const Pass& p) {
   return g;
 }
 
-inline int steps_of(const Groups& g) { return ceil_div(g.pixels, g.partials) * g.partials * g.taps; }
+inline int steps_of(const Groups& g) { return ceil_div(g.words, g.partials) * g.partials * g.taps; }
 
-// To the next pixel of the group, or the first of the next tap, or the next group.
+// To the next word of the group, or the first of the next tap, or the next group.
 inline void advance(Groups& g) {
-  advance(g.at, g.sweep.out_rows, g.sweep.out_cols);
+  advance(g.at, g.sweep.out_rows, g.wide);
   if (++g.q < g.partials) return;
   g.q = 0;
   next_line(g.cols, g.sweep.cols);
@@ -141,52 +199,89 @@ inline void advance(Groups& g) {
   g.at = g.group;
 }
 
+// What the pixels of an iteration read, and whether they are there at all.
+struct Reads {
+  int from[PIXELS];
+  bool there[PIXELS], any;
+};
+
+inline Reads reads_of(bool outer, bool bias, const Taps& taps, const Groups& groups) {
+  HLS(INLINE)
+  Reads r;
+  r.any = false;
+reads_pixel:
+  for (int p = 0; p < PIXELS; ++p) {
+    HLS(UNROLL)
+    const bool runs = outer ? groups.before + groups.q < groups.words : taps.k < taps.area;
+    const bool there = outer ? has_pixel(groups.sweep, groups.at, p) : has_pixel(taps.sweep, taps.at, p);
+    const int from = outer ? input_of(groups.sweep, groups.at, p) : input_of(taps.sweep, taps.at, p);
+    r.there[p] = runs && there;
+    r.from[p] = !r.there[p] ? -1 : outer && bias ? 0 : from;
+    r.any = r.any || r.from[p] >= 0;
+  }
+  return r;
+}
+
 // A pass through the array, in one loop. Forward and backward: y (+)= all taps. The taps of a stride meet
 // disjoint output pixels, so the first tap of each sets them; output pixels that no tap meets are
 // cleared. Outer: w (+)= x (outer) y, y being dy. `lone`: each channel by itself.
 static int convolve(bool outer, bool lone, const Axis& rows, const Axis& cols, const Pass& p, int tap_slots,
-                    const float x[X_DEPTH][T], float w[W_DEPTH][T][T], float y[Y_DEPTH][T]) {
+                    const float x[COPIES][X_DEPTH][T], float w[W_DEPTH][T][T], float y[PIXELS][Y_WORDS][T]) {
   HLS(INLINE off)
   const int row_sets = rows.back ? rows.stride : 1, col_sets = cols.back ? cols.stride : 1;
   int steps = 0;
   if (!outer && p.first && (rows.taps < row_sets || cols.taps < col_sets)) {
-    steps = p.images * p.rows.outs * p.cols.outs;
+    steps = tile_words(cols, p);
     clear(steps, y);
   }
-  Taps taps = taps_of(rows, cols, p.rows, p.cols, p.images);
+  Taps taps = taps_of(rows, cols, p.rows, p.cols, p.images, PIXELS);
   Groups groups = groups_of(rows, cols, p);
-  const int total = outer ? steps_of(groups) : steps_of(rows, cols, p.rows, p.cols, p.images);
+  const int total = outer ? steps_of(groups) : steps_of(rows, cols, p.rows, p.cols, p.images, PIXELS);
+  WATCH_START(x);
   WATCH_START(y);
   WATCH_START(w);
-array_pixel:
+array_step:
   for (int i = 0; i < total; ++i) {
     HLS(PIPELINE II=1)
     HLS(LOOP_TRIPCOUNT min=REVISIT max=100000)
     HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
     HLS(DEPENDENCE variable=w inter RAW distance=REVISIT true)
-    const int pixel = groups.before + groups.q;
     const bool bias = groups.tap == groups.kernel;
     const bool first = p.rows.tap + taps.row < row_sets && p.cols.tap + taps.col < col_sets;
     const bool fresh = p.first && (outer ? groups.before == 0 : first);
-    const int within = pixel >= groups.pixels ? -1 : bias ? 0 : input_of(groups.sweep, groups.at);
-    const int from = outer ? within : input_of(taps);
-    const int to = outer ? least(pixel, groups.pixels - 1) : output_of(taps);
+    const Reads reads = reads_of(outer, bias, taps, groups);
+    const int to = outer ? least(groups.before + groups.q, groups.words - 1) : word_of(taps);
     const int slot = outer ? groups.q * groups.taps + groups.tap : p.slot + taps.tap * tap_slots;
-    float v[T], d[T];
+    float v[PIXELS][T], d[PIXELS][T], sums[PIXELS][T];
   array_operand:
-    for (int n = 0; n < T; ++n) {
+    for (int q = 0; q < PIXELS; ++q) {
       HLS(UNROLL)
-      const float one = n == 0 ? 1.0f : 0.0f;
-      v[n] = from < 0 ? 0.0f : outer && bias ? one : x[from][n];
-      d[n] = from < 0 || !outer ? 0.0f : y[to][n];
-    }
-    if (to >= 0 && (fresh || from >= 0)) {
-      if (outer) {
-        WATCH(w, slot, i);
-      } else {
-        WATCH(y, to, i);
+      const int from = reads.from[q];
+      if (from >= 0) WATCH_READ(x, q / 2, from, i);
+    array_operand_lane:
+      for (int n = 0; n < T; ++n) {
+        HLS(UNROLL)
+        const float one = n == 0 ? 1.0f : 0.0f;
+        sums[q][n] = to < 0 ? 0.0f : y[q][to][n];
+        v[q][n] = from < 0 ? 0.0f : outer && bias ? one : x[q / 2][from][n];
+        d[q][n] = from < 0 || !outer ? 0.0f : sums[q][n];
       }
-      multiply(outer, lone, fresh, v, d, w[slot], y[to]);
+    }
+    if (to >= 0 && (fresh || reads.any)) {
+      if (outer) WATCH(w, 0, slot, i);
+      multiply(outer, lone, fresh, v, d, w[slot], sums);
+    }
+  array_result:
+    for (int q = 0; q < PIXELS; ++q) {
+      HLS(UNROLL)
+      if (!outer && reads.there[q] && (fresh || reads.from[q] >= 0)) {
+        WATCH(y, q, to, i);
+      array_result_lane:
+        for (int m = 0; m < T; ++m) {
+          HLS(UNROLL)
+          y[q][to][m] = sums[q][m];
+        }
+      }
     }
     if (outer) advance(groups);
     else advance(taps);

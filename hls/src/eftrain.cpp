@@ -97,7 +97,7 @@ static void write_entry(Word* control, int beat, int status, const Count& count,
 
 static void write_header(Word* control, int beat, int ticket, int status, int index) {
   const int words[HEADER_BEATS * BEAT_WORDS] = {
-      ticket, status, index, FEATURES, static_cast<int>(KERNEL_DIGEST), T, X_DEPTH | Y_DEPTH << 16, W_DEPTH};
+      ticket, status, index, FEATURES, static_cast<int>(KERNEL_DIGEST), T | PIXELS << 16, X_DEPTH | Y_DEPTH << 16, W_DEPTH};
 header_beat:
   for (int i = HEADER_BEATS - 1; i >= 0; --i) {  // the ticket last
     HLS(PIPELINE off)
@@ -144,10 +144,14 @@ extern "C" void eftrain(const Word* features, const Word* weights, Word* results
   HLS(INTERFACE s_axilite port=ticket bundle=control)
   HLS(INTERFACE s_axilite port=return bundle=control)
   HLS(INTERFACE ap_none port=clock)
-  HLS(ARRAY_PARTITION variable=x0 complete dim=2)
-  HLS(ARRAY_PARTITION variable=x1 complete dim=2)
-  HLS(ARRAY_PARTITION variable=y0 complete dim=2)
-  HLS(ARRAY_PARTITION variable=y1 complete dim=2)
+  HLS(ARRAY_PARTITION variable=x0 complete dim=1)
+  HLS(ARRAY_PARTITION variable=x0 complete dim=3)
+  HLS(ARRAY_PARTITION variable=x1 complete dim=1)
+  HLS(ARRAY_PARTITION variable=x1 complete dim=3)
+  HLS(ARRAY_PARTITION variable=y0 complete dim=1)
+  HLS(ARRAY_PARTITION variable=y0 complete dim=3)
+  HLS(ARRAY_PARTITION variable=y1 complete dim=1)
+  HLS(ARRAY_PARTITION variable=y1 complete dim=3)
   HLS(ARRAY_PARTITION variable=w0 complete dim=2)
   HLS(ARRAY_PARTITION variable=w0 complete dim=3)
   HLS(ARRAY_PARTITION variable=w1 complete dim=2)

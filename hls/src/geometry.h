@@ -106,6 +106,22 @@ inline float window_share(const Axis& rows, const Axis& cols, int row, int col) 
   return 1.0f / static_cast<float>(most(1, inside_of(rows, row) * inside_of(cols, col)));
 }
 
+// An output buffer has PIXELS banks; a word, at one address of them all, holds PIXELS neighbours of a row,
+// the last of a row perhaps fewer. Where a stride is undone, neighbours are pixels of one residue of the
+// stride, which one tap meets: a row is so many sets of words. A step of the array takes one word.
+inline int undone(const Axis& a) { return a.back ? a.stride : 1; }
+
+inline int row_sets(int stride, int outs) { return most(1, least(stride, outs)); }
+
+inline int set_words(int stride, int outs) { return ceil_div(outs, row_sets(stride, outs) * PIXELS); }
+
+inline int row_words(int stride, int outs) { return row_sets(stride, outs) * set_words(stride, outs); }
+
+// The most output pixels of a row that so many words hold.
+inline int outputs_in(int stride, int words) {
+  return words < stride ? words : words / stride * stride * PIXELS;
+}
+
 // How a command is cut: output pixels of a tile, images it spans, taps of a pass.
 struct Tiling {
   int images, rows, cols;
@@ -113,7 +129,7 @@ struct Tiling {
   bool fits;
 };
 
-// Rooms are pixels of the feature buffer and of the output buffer, and taps of the weight buffer.
+// Rooms are pixels of the feature buffer, words of the output buffer, and taps of the weight buffer.
 // Small maps share a tile, so that weights are used often and an accumulator rests long.
 inline Tiling tiling_of(const Axis& rows, const Axis& cols, int images, int x_room, int y_room, int w_room) {
   Tiling t;
@@ -121,19 +137,20 @@ inline Tiling tiling_of(const Axis& rows, const Axis& cols, int images, int x_ro
   t.tap_rows = least(rows.taps, w_room / t.tap_cols);
   t.tap_rows = least(t.tap_rows, most(1, x_room / inputs_of(cols, 1, t.tap_cols)));
   const int deep = inputs_of(rows, 1, t.tap_rows);
-  t.cols = least(y_room, outputs_for(cols, x_room / deep, t.tap_cols));
+  t.cols = least(outputs_in(undone(cols), y_room), outputs_for(cols, x_room / deep, t.tap_cols));
   t.fits = t.cols > 0;
   if (!t.fits) return t;
   t.cols = even_part(cols.out, least(t.cols, cols.out));
   const int wide = inputs_of(cols, t.cols, t.tap_cols);
-  t.rows = least(least(rows.out, y_room / t.cols), outputs_for(rows, x_room / wide, t.tap_rows));
+  const int words = row_words(undone(cols), t.cols);
+  t.rows = least(least(rows.out, y_room / words), outputs_for(rows, x_room / wide, t.tap_rows));
   t.fits = t.rows > 0;
   if (!t.fits) return t;
   t.rows = even_part(rows.out, t.rows);
   t.images = 1;
   if (t.rows == rows.out && t.cols == cols.out) {
     const int area = inputs_of(rows, t.rows, t.tap_rows) * wide;
-    t.images = most(1, least(images, least(x_room / most(area, 1), y_room / (t.rows * t.cols))));
+    t.images = most(1, least(images, least(x_room / most(area, 1), y_room / (t.rows * words))));
     t.images = even_part(images, t.images);
   }
   return t;
@@ -185,24 +202,76 @@ inline void advance(Pixel& p, int rows, int cols) {
   ++p.image;
 }
 
-// One tap over a tile: the pairs of pixels that it joins.
-struct Sweep {
-  Line rows, cols;
-  int in_rows, in_cols, out_rows, out_cols;
+// The same over an output buffer: where each pixel lies.
+struct Spot {
+  Pixel at;
+  int rows, cols, sets, set_words;
+  int row, set, place;  // first words of the pixel's row, and in it of its set; place in the set
 };
 
-// Index of a sweep's pixel in the feature buffer, or -1 beyond the map.
-inline int input_of(const Sweep& s, const Pixel& p) {
-  const int row = s.rows.in + p.row * s.rows.in_step, col = s.cols.in + p.col * s.cols.in_step;
-  const bool inside = row >= 0 && row < s.in_rows && col >= 0 && col < s.in_cols;
-  return inside ? (p.image * s.in_rows + row) * s.in_cols + col : -1;
+inline Spot first_spot(int stride, int rows, int cols) {
+  const Spot s = {{0, 0, 0}, rows, cols, row_sets(stride, cols), set_words(stride, cols), 0, 0, 0};
+  return s;
 }
 
-// The same in the output buffer.
-inline int output_of(const Sweep& s, const Pixel& p) {
-  const int row = s.rows.out + p.row * s.rows.out_step, col = s.cols.out + p.col * s.cols.out_step;
-  return (p.image * s.out_rows + row) * s.out_cols + col;
+inline int bank_of(const Spot& s) { return s.place % PIXELS; }
+inline int word_of(const Spot& s) { return s.row + s.set + s.place / PIXELS; }
+
+inline void advance(Spot& s) {
+  advance(s.at, s.rows, s.cols);
+  s.set += s.set_words;
+  if (s.set == s.sets * s.set_words || s.at.col == 0) {
+    s.set = 0;
+    ++s.place;
+  }
+  if (s.at.col == 0) {
+    s.place = 0;
+    s.row += s.sets * s.set_words;
+  }
 }
+
+// One tap over a tile: the pairs of pixels that it joins, `pace` of a row (1 or PIXELS) a step.
+struct Sweep {
+  Line rows, cols;
+  int in_rows, in_cols, out_rows;
+  int pace, sets, set_words;
+};
+
+inline Sweep sweep_of(const Axis& rows, const Axis& cols, const Span& row, const Span& col, int pace) {
+  Sweep s;
+  s.rows = first_line(rows, row);
+  s.cols = first_line(cols, col);
+  s.in_rows = row.ins;
+  s.in_cols = col.ins;
+  s.out_rows = row.outs;
+  s.pace = pace;
+  s.sets = row_sets(undone(cols), col.outs);
+  s.set_words = set_words(undone(cols), col.outs);
+  return s;
+}
+
+// Steps over `count` pixels of a row.
+inline int steps_over(int count, int pace) { return pace == 1 ? count : ceil_div(count, PIXELS); }
+
+// Whether a step has a pixel number `lane`: the last of a row may have fewer. A step's column counts steps.
+inline bool has_pixel(const Sweep& s, const Pixel& step, int lane) { return step.col * s.pace + lane < s.cols.count; }
+
+// Its index in the feature buffer, or -1 beyond the map.
+inline int input_of(const Sweep& s, const Pixel& step, int lane) {
+  const int k = step.col * s.pace + lane;
+  const int row = s.rows.in + step.row * s.rows.in_step, col = s.cols.in + k * s.cols.in_step;
+  const bool inside = row >= 0 && row < s.in_rows && col >= 0 && col < s.in_cols;
+  return inside ? (step.image * s.in_rows + row) * s.in_cols + col : -1;
+}
+
+// The step's word in the output buffer. Of PIXELS pixels each lies in the bank of its number, a single one
+// in bank `bank_of`.
+inline int word_of(const Sweep& s, const Pixel& step) {
+  const int row = s.rows.out + step.row * s.rows.out_step;
+  const int set = (step.image * s.out_rows + row) * s.sets + s.cols.out;
+  return set * s.set_words + (s.pace == 1 ? step.col / PIXELS : step.col);
+}
+inline int bank_of(const Pixel& step) { return step.col % PIXELS; }
 
 // All taps of a tile, one sweep behind the other, so that a single loop runs through them without a
 // pause. A sweep takes at least REVISIT iterations, short ones run empty: an accumulator comes round
@@ -213,39 +282,45 @@ struct Taps {
   Line first_col;
   Pixel at;
   int row, col, tap, col_taps;  // of the tile's taps
-  int k, area;                  // of the sweep's pixels
-  int areas[2][2];              // of a sweep, by whether a dimension has one more than its least
+  int k, area, wide;            // of the sweep's steps; of those over a row
+  int areas[2][2], wides[2];    // of a sweep, by whether a dimension has one more than its least
 };
 
 inline int sweep_steps(int area) { return most(area, REVISIT); }
 
 inline int area_index(const Axis& a, const Line& l) { return a.back && l.out < l.rest ? 1 : 0; }
 
-inline Taps taps_of(const Axis& rows, const Axis& cols, const Span& row, const Span& col, int images) {
+inline void set_area(Taps& t) {
+  const int wide = area_index(t.cols, t.sweep.cols);
+  t.wide = t.wides[wide];
+  t.area = t.areas[area_index(t.rows, t.sweep.rows)][wide];
+}
+
+inline Taps taps_of(const Axis& rows, const Axis& cols, const Span& row, const Span& col, int images, int pace) {
   Taps t;
   t.rows = rows;
   t.cols = cols;
-  const Sweep s = {first_line(rows, row), first_line(cols, col), row.ins, col.ins, row.outs, col.outs};
-  t.sweep = s;
-  t.first_col = s.cols;
+  t.sweep = sweep_of(rows, cols, row, col, pace);
+  t.first_col = t.sweep.cols;
   t.at.image = t.at.row = t.at.col = t.row = t.col = t.tap = t.k = 0;
   t.col_taps = col.taps;
-area_row:
-  for (int r = 0; r < 2; ++r) {
+area_col:
+  for (int c = 0; c < 2; ++c) {
     HLS(UNROLL)
-  area_col:
-    for (int c = 0; c < 2; ++c) {
+    t.wides[c] = steps_over(t.first_col.whole + c, pace);
+  area_row:
+    for (int r = 0; r < 2; ++r) {
       HLS(UNROLL)
-      t.areas[r][c] = images * (s.rows.whole + r) * (s.cols.whole + c);
+      t.areas[r][c] = images * (t.sweep.rows.whole + r) * t.wides[c];
     }
   }
-  t.area = t.areas[area_index(rows, s.rows)][area_index(cols, s.cols)];
+  set_area(t);
   return t;
 }
 
-// To the next pixel, or to the first of the next tap.
+// To the next step, or to the first of the next tap.
 inline void advance(Taps& t) {
-  advance(t.at, t.sweep.rows.count, t.sweep.cols.count);
+  advance(t.at, t.sweep.rows.count, t.wide);
   if (++t.k < sweep_steps(t.area)) return;
   t.k = t.at.image = t.at.row = t.at.col = 0;
   ++t.tap;
@@ -256,12 +331,12 @@ inline void advance(Taps& t) {
     t.sweep.cols = t.first_col;
     next_line(t.rows, t.sweep.rows);
   }
-  t.area = t.areas[area_index(t.rows, t.sweep.rows)][area_index(t.cols, t.sweep.cols)];
+  set_area(t);
 }
 
 // Iterations of all sweeps.
-static int steps_of(const Axis& rows, const Axis& cols, const Span& row, const Span& col, int images) {
-  const Taps t = taps_of(rows, cols, row, col, images);
+static int steps_of(const Axis& rows, const Axis& cols, const Span& row, const Span& col, int images, int pace) {
+  const Taps t = taps_of(rows, cols, row, col, images, pace);
   Line r = t.sweep.rows;
   int steps = 0;
 steps_row:
@@ -280,8 +355,8 @@ steps_row:
   return steps;
 }
 
-// Indices of the pixel at hand: `from` -1 beyond the map, `to` -1 if the sweep runs empty.
-inline int input_of(const Taps& t) { return t.k < t.area ? input_of(t.sweep, t.at) : -1; }
-inline int output_of(const Taps& t) { return t.k < t.area ? output_of(t.sweep, t.at) : -1; }
+// Where the step at hand reads, -1 beyond the map, and the word it writes, -1 if the sweep runs empty.
+inline int input_of(const Taps& t, int lane) { return t.k < t.area ? input_of(t.sweep, t.at, lane) : -1; }
+inline int word_of(const Taps& t) { return t.k < t.area ? word_of(t.sweep, t.at) : -1; }
 
 }  // namespace eft

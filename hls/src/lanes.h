@@ -9,10 +9,11 @@ namespace eft {
 inline bool above(float value, float best) { return value > best || (value != value && best == best); }
 
 // y = maximum of y and all taps of a pass; NaN wins, and the first of equals.
-static int maxima(const Axis& rows, const Axis& cols, const Pass& p, const float x[X_DEPTH][T], float y[Y_DEPTH][T]) {
+static int maxima(const Axis& rows, const Axis& cols, const Pass& p, const float x[COPIES][X_DEPTH][T],
+                  float y[PIXELS][Y_WORDS][T]) {
   HLS(INLINE off)
-  const int total = steps_of(rows, cols, p.rows, p.cols, p.images);
-  Taps at = taps_of(rows, cols, p.rows, p.cols, p.images);
+  const int total = steps_of(rows, cols, p.rows, p.cols, p.images, 1);
+  Taps at = taps_of(rows, cols, p.rows, p.cols, p.images, 1);
   WATCH_START(y);
 max_pixel:
   for (int i = 0; i < total; ++i) {
@@ -20,15 +21,15 @@ max_pixel:
     HLS(LOOP_TRIPCOUNT min=REVISIT max=50000)
     HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
     const bool first = p.first && p.rows.tap + at.row == 0 && p.cols.tap + at.col == 0;
-    const int from = input_of(at), to = output_of(at);
+    const int from = input_of(at, 0), to = word_of(at), bank = bank_of(at.at);
     if (to >= 0) {
-      WATCH(y, to, i);
+      WATCH(y, bank, to, i);
     max_lane:
       for (int m = 0; m < T; ++m) {
         HLS(UNROLL)
-        const float best = first ? -INFINITE : y[to][m];
-        const float value = from >= 0 ? x[from][m] : -INFINITE;
-        y[to][m] = above(value, best) ? value : best;
+        const float best = first ? -INFINITE : y[bank][to][m];
+        const float value = from >= 0 ? x[0][from][m] : -INFINITE;
+        y[bank][to][m] = above(value, best) ? value : best;
       }
     }
     advance(at);
@@ -46,24 +47,25 @@ struct Windows {
 
 constexpr int WINDOWS = W_DEPTH * T / 2;
 
-static int first_maxima(const Windows& v, int images, const float x[X_DEPTH][T], float w[W_DEPTH][T][T]) {
+static int first_maxima(const Windows& v, int images, const float x[COPIES][X_DEPTH][T], float w[W_DEPTH][T][T]) {
   HLS(INLINE off)
-  const int total = steps_of(v.rows, v.cols, v.row, v.col, images);
-  Taps at = taps_of(v.rows, v.cols, v.row, v.col, images);
+  const int total = steps_of(v.rows, v.cols, v.row, v.col, images, 1);
+  Taps at = taps_of(v.rows, v.cols, v.row, v.col, images, 1);
   WATCH_START(w);
 found_pixel:
   for (int i = 0; i < total; ++i) {
     HLS(PIPELINE II=1)
     HLS(LOOP_TRIPCOUNT min=REVISIT max=50000)
     HLS(DEPENDENCE variable=w inter RAW distance=REVISIT true)
-    const int from = input_of(at), to = output_of(at);
+    const int from = input_of(at, 0);
+    const int to = at.k < at.area ? (at.at.image * v.row.outs + at.at.row) * v.col.outs + at.at.col : -1;
     if (to >= 0) {
-      WATCH(w, to, i);
+      WATCH(w, 0, to, i);
     found_lane:
       for (int m = 0; m < T; ++m) {
         HLS(UNROLL)
         const float best = at.tap == 0 ? -INFINITE : w[to / T][to % T][m];
-        const float value = from >= 0 ? x[from][m] : -INFINITE;
+        const float value = from >= 0 ? x[0][from][m] : -INFINITE;
         const bool better = above(value, best);
         w[to / T][to % T][m] = better ? value : best;
         if (at.tap == 0 || better) w[W_DEPTH / 2 + to / T][to % T][m] = static_cast<float>(at.tap);
@@ -74,36 +76,36 @@ found_pixel:
   return total;
 }
 
-static int scatter_maxima(const Axis& rows, const Axis& cols, const Pass& p, const float x[X_DEPTH][T],
-                          const float w[W_DEPTH][T][T], float y[Y_DEPTH][T]) {
+static int scatter_maxima(const Axis& rows, const Axis& cols, const Pass& p, const float x[COPIES][X_DEPTH][T],
+                          const float w[W_DEPTH][T][T], float y[PIXELS][Y_WORDS][T]) {
   HLS(INLINE off)
-  const int pixels = p.images * p.rows.outs * p.cols.outs;
-  clear(pixels, y);
-  const int total = steps_of(rows, cols, p.rows, p.cols, p.images);
-  Taps at = taps_of(rows, cols, p.rows, p.cols, p.images);
+  const int words = tile_words(cols, p);
+  clear(words, y);
+  const int total = steps_of(rows, cols, p.rows, p.cols, p.images, 1);
+  Taps at = taps_of(rows, cols, p.rows, p.cols, p.images, 1);
   WATCH_START(y);
 scatter_pixel:
   for (int i = 0; i < total; ++i) {
     HLS(PIPELINE II=1)
     HLS(LOOP_TRIPCOUNT min=REVISIT max=50000)
     HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
-    const int window = input_of(at), to = output_of(at);
+    const int window = input_of(at, 0), to = word_of(at), bank = bank_of(at.at);
     if (to >= 0 && window >= 0) {
-      WATCH(y, to, i);
+      WATCH(y, bank, to, i);
     scatter_lane:
       for (int m = 0; m < T; ++m) {
         HLS(UNROLL)
         const bool hers = w[W_DEPTH / 2 + window / T][window % T][m] == static_cast<float>(at.tap);
-        if (hers) y[to][m] = y[to][m] + x[X_DEPTH / 2 + window][m];
+        if (hers) y[bank][to][m] = y[bank][to][m] + x[0][X_DEPTH / 2 + window][m];
       }
     }
     advance(at);
   }
-  return pixels + total;
+  return words + total;
 }
 
 // Each window's dy becomes the share that every element inside the map gets.
-static int share_windows(const Axis& rows, const Axis& cols, const Pass& p, float x[X_DEPTH][T]) {
+static int share_windows(const Axis& rows, const Axis& cols, const Pass& p, float x[COPIES][X_DEPTH][T]) {
   HLS(INLINE off)
   const int beats = p.images * p.rows.ins * p.cols.ins * QUADS;
   Pixel at = {0, 0, 0};
@@ -117,7 +119,12 @@ share_beat:
   share_lane:
     for (int e = 0; e < BEAT_WORDS; ++e) {
       HLS(UNROLL)
-      x[pixel][quad * BEAT_WORDS + e] = x[pixel][quad * BEAT_WORDS + e] * share;
+      const float shared = x[0][pixel][quad * BEAT_WORDS + e] * share;
+    share_copy:
+      for (int c = 0; c < COPIES; ++c) {
+        HLS(UNROLL)
+        x[c][pixel][quad * BEAT_WORDS + e] = shared;
+      }
     }
     if (++quad == QUADS) {
       quad = 0;
@@ -176,8 +183,8 @@ inline bool joins(const Command& c) { return c.op == OP_ADD_FP || (c.op == OP_BN
 
 // Commands on elements. Operand a lies in x from 0 on, b from X_DEPTH / 2 on. CONCAT takes T lanes from a
 // and b, from lane `shift` of a on.
-static int elements(const Command& c, const Pass& p, const Dropout& drop, int shift, const float x[X_DEPTH][T],
-                    const float w[W_DEPTH][T][T], float y[Y_DEPTH][T]) {
+static int elements(const Command& c, const Pass& p, const Dropout& drop, int shift, const float x[COPIES][X_DEPTH][T],
+                    const float w[W_DEPTH][T][T], float y[PIXELS][Y_WORDS][T]) {
   HLS(INLINE off)
   float k[COEFFICIENTS][T];
   HLS(ARRAY_PARTITION variable=k complete dim=1)
@@ -185,33 +192,33 @@ static int elements(const Command& c, const Pass& p, const Dropout& drop, int sh
   coefficients(c, drop, w, k);
   const int beats = p.images * p.rows.outs * p.cols.outs * QUADS;
   const bool dropped = c.op == OP_DROP_FP || c.op == OP_DROP_BP, second = joins(c);
-  Pixel at = {0, 0, 0};
+  Spot at = first_spot(1, p.rows.outs, p.cols.outs);
   int pixel = 0, quad = 0;
 element_beat:
   for (int i = 0; i < beats; ++i) {
     HLS(PIPELINE II=1)
     HLS(LOOP_TRIPCOUNT min=1 max=4096)
     HLS(DEPENDENCE variable=y inter false)
-    const uint32_t image = static_cast<uint32_t>(c.axis) + static_cast<uint32_t>(p.image + at.image);
-    const int row = p.rows.out + at.row, col = p.cols.out + at.col;
+    const uint32_t image = static_cast<uint32_t>(c.axis) + static_cast<uint32_t>(p.image + at.at.image);
+    const int row = p.rows.out + at.at.row, col = p.cols.out + at.at.col;
   element_lane:
     for (int e = 0; e < BEAT_WORDS; ++e) {
       HLS(UNROLL)
       const int lane = quad * BEAT_WORDS + e;
       const bool turned = lane + shift >= T;
       const int source = turned ? lane + shift - T : lane + shift;
-      const float a = x[turned ? X_DEPTH / 2 + pixel : pixel][source], b = x[X_DEPTH / 2 + pixel][lane];
+      const float a = x[0][turned ? X_DEPTH / 2 + pixel : pixel][source], b = x[0][X_DEPTH / 2 + pixel][lane];
       const float other = k[SCALE_B][lane] * (b - k[SHIFT_B][lane]);
       const float v = k[SCALE_A][lane] * (a - k[SHIFT_A][lane]) + (second ? other : k[OFFSET][lane]);
       const uint32_t channel = image * c.n + p.out_tile * T + lane;
       const uint32_t index = (channel * c.rows_in + row) * c.cols_in + col;
       const bool keeps = !dropped || mixed(drop.key + index) >= drop.threshold;
-      y[pixel][lane] = keeps ? v : 0.0f;
+      y[bank_of(at)][word_of(at)][lane] = keeps ? v : 0.0f;
     }
     if (++quad == QUADS) {
       quad = 0;
       ++pixel;
-      advance(at, p.rows.outs, p.cols.outs);
+      advance(at);
     }
   }
   return beats;
@@ -226,7 +233,7 @@ constexpr int SHARES = power_of_two((REVISIT + QUADS - 1) / QUADS);
 // With d = a - k[0] and u = k[1] * d, the first sum is of u, of d * u or of b * u; the second of u, or of b.
 enum Sum { SUM_ALONE, SUM_SQUARED, SUM_ALONG };
 
-static int sums(Sum kind, int pixels, const float k[2][T], const float x[X_DEPTH][T], float total[2][T]) {
+static int sums(Sum kind, int pixels, const float k[2][T], const float x[COPIES][X_DEPTH][T], float total[2][T]) {
   HLS(INLINE off)
   float part[2][SHARES][T];
   HLS(ARRAY_PARTITION variable=part complete dim=1)
@@ -248,12 +255,12 @@ sum_beat:
     HLS(LOOP_TRIPCOUNT min=1 max=4096)
     HLS(DEPENDENCE variable=part inter RAW distance=REVISIT true)
     const int slot = pixel % SHARES;
-    WATCH(part, slot * QUADS + quad, i);
+    WATCH(part, 0, slot * QUADS + quad, i);
   sum_lane:
     for (int e = 0; e < BEAT_WORDS; ++e) {
       HLS(UNROLL)
       const int lane = quad * BEAT_WORDS + e;
-      const float b = x[X_DEPTH / 2 + pixel][lane], d = x[pixel][lane] - k[0][lane];
+      const float b = x[0][X_DEPTH / 2 + pixel][lane], d = x[0][pixel][lane] - k[0][lane];
       const float u = k[1][lane] * d;
       const float term = (kind == SUM_ALONE ? 1.0f : kind == SUM_SQUARED ? d : b) * u;
       part[0][slot][lane] = part[0][slot][lane] + term;

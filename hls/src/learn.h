@@ -5,7 +5,8 @@
 
 namespace eft {
 
-constexpr int CHUNK = X_DEPTH < Y_DEPTH ? X_DEPTH : Y_DEPTH;  // pixels of T words
+// Words take one bank of the buffers, T at a time.
+constexpr int CHUNK = X_DEPTH < Y_WORDS ? X_DEPTH : Y_WORDS;
 
 static void copy(const Word* features, Word* results, const Command& c, const Places& at, Count& count) {
   HLS(INLINE off)
@@ -13,8 +14,8 @@ copy_chunk:
   for (int done = 0; done < c.count; done += CHUNK * T) {
     HLS(LOOP_TRIPCOUNT min=1 max=64)
     const int words = least(c.count - done, CHUNK * T);
-    load_words<X_DEPTH>(features, at.src.beat + done / BEAT_WORDS, words, x0);
-    store_words<X_DEPTH>(results, at.dst.beat + done / BEAT_WORDS, words, x0);
+    load_words<X_DEPTH>(features, at.src.beat + done / BEAT_WORDS, words, x0[0]);
+    store_words<X_DEPTH>(results, at.dst.beat + done / BEAT_WORDS, words, x0[0]);
     ++count.passes;
   }
 }
@@ -34,7 +35,7 @@ squares_chunk:
   for (int done = 0; done < c.count; done += chunk) {
     HLS(LOOP_TRIPCOUNT min=1 max=64)
     const int words = least(c.count - done, chunk);
-    load_words<X_DEPTH>(features, at.src.beat + done / BEAT_WORDS, words, x0);
+    load_words<X_DEPTH>(features, at.src.beat + done / BEAT_WORDS, words, x0[0]);
     count.steps += sums(SUM_SQUARED, ceil_div(words, T), k, x0, total);
     ++count.passes;
   }
@@ -69,12 +70,12 @@ adam_word:
     HLS(DEPENDENCE variable=y0 inter false)
     HLS(DEPENDENCE variable=y1 inter false)
     HLS(DEPENDENCE variable=x1 inter false)
-    float w = y0[pixel][lane], v = y1[pixel][lane], s = x1[pixel][lane];
-    adam(r, x0[pixel][lane], w, v, s);
+    float w = y0[0][pixel][lane], v = y1[0][pixel][lane], s = x1[0][pixel][lane];
+    adam(r, x0[0][pixel][lane], w, v, s);
     if (finite(w) && finite(v) && finite(s)) {
-      y0[pixel][lane] = w;
-      y1[pixel][lane] = v;
-      x1[pixel][lane] = s;
+      y0[0][pixel][lane] = w;
+      y1[0][pixel][lane] = v;
+      x1[0][pixel][lane] = s;
     } else {
       good = false;
     }
@@ -95,14 +96,14 @@ update_chunk:
     HLS(LOOP_TRIPCOUNT min=1 max=64)
     const int words = least(c.count - done, CHUNK * T), beat = done / BEAT_WORDS;
     const int second = at.extra.beat + c.axis / BEAT_WORDS + beat;
-    load_words<X_DEPTH>(features, at.src.beat + beat, words, x0);
-    load_words<Y_DEPTH>(weights, at.dst.beat + beat, words, y0);
-    load_words<Y_DEPTH>(results, at.extra.beat + beat, words, y1);
-    load_words<X_DEPTH>(features, second, words, x1);
+    load_words<X_DEPTH>(features, at.src.beat + beat, words, x0[0]);
+    load_words<Y_WORDS>(weights, at.dst.beat + beat, words, y0[0]);
+    load_words<Y_WORDS>(results, at.extra.beat + beat, words, y1[0]);
+    load_words<X_DEPTH>(features, second, words, x1[0]);
     good = step_adam(rates, words) && good;
-    store_words<Y_DEPTH>(results, at.dst.beat + beat, words, y0);
-    store_words<Y_DEPTH>(results, at.extra.beat + beat, words, y1);
-    store_words<X_DEPTH>(results, second, words, x1);
+    store_words<Y_WORDS>(results, at.dst.beat + beat, words, y0[0]);
+    store_words<Y_WORDS>(results, at.extra.beat + beat, words, y1[0]);
+    store_words<X_DEPTH>(results, second, words, x1[0]);
     count.steps += words;
     ++count.passes;
   }
@@ -115,13 +116,13 @@ constexpr int MOST_CLASSES = CHUNK * T;
 // Returns the loss; `best` becomes the first class with the largest logit.
 static float cross_entropy(const Command& c, int label, float divisor, int& best) {
   HLS(INLINE off)
-  float top = x0[0][0], sum = 0.0f, target = 0.0f, loss = 0.0f;
+  float top = x0[0][0][0], sum = 0.0f, target = 0.0f, loss = 0.0f;
   best = 0;
 loss_top:
   for (int k = 1; k < c.m; ++k) {
     HLS(PIPELINE off)
     HLS(LOOP_TRIPCOUNT min=2 max=1000)
-    const float v = x0[k / T][k % T];
+    const float v = x0[0][k / T][k % T];
     if (v > top) {
       top = v;
       best = k;
@@ -131,8 +132,8 @@ loss_sum:
   for (int k = 0; k < c.m; ++k) {
     HLS(PIPELINE off)
     HLS(LOOP_TRIPCOUNT min=2 max=1000)
-    const float e = exp_of(x0[k / T][k % T] - top);
-    y0[k / T][k % T] = e;
+    const float e = exp_of(x0[0][k / T][k % T] - top);
+    y0[0][k / T][k % T] = e;
     sum = sum + e;
   }
   const float log_sum = log_of(sum), even = c.scalar / static_cast<float>(c.m);
@@ -140,18 +141,18 @@ loss_target:
   for (int k = 0; k < c.m; ++k) {
     HLS(PIPELINE off)
     HLS(LOOP_TRIPCOUNT min=2 max=1000)
-    const float weight = x1[k / T][k % T];
+    const float weight = x1[0][k / T][k % T];
     const float t = weight * even + (k == label ? (1.0f - c.scalar) * weight : 0.0f);
     target = target + t;
-    loss = loss - t * ((x0[k / T][k % T] - top) - log_sum);
-    x0[k / T][k % T] = t;
+    loss = loss - t * ((x0[0][k / T][k % T] - top) - log_sum);
+    x0[0][k / T][k % T] = t;
   }
 loss_gradient:
   for (int k = 0; k < ceil_div(c.m, T) * T; ++k) {
     HLS(PIPELINE off)
     HLS(LOOP_TRIPCOUNT min=T max=1000)
-    const float p = y0[k / T][k % T] / sum;
-    y0[k / T][k % T] = k < c.m ? (target * p - x0[k / T][k % T]) / divisor : 0.0f;
+    const float p = y0[0][k / T][k % T] / sum;
+    y0[0][k / T][k % T] = k < c.m ? (target * p - x0[0][k / T][k % T]) / divisor : 0.0f;
   }
   return loss;
 }
@@ -169,12 +170,12 @@ loss_label:
   if (!good) return STATUS_OUT_OF_RANGE;
 loss_check:
   for (int i = 0; i < c.images; ++i) {
-    load_words<X_DEPTH>(features, at.src.beat + i * beats, words, x0);
+    load_words<X_DEPTH>(features, at.src.beat + i * beats, words, x0[0]);
   loss_check_class:
     for (int k = 0; k < c.m; ++k) {
       HLS(PIPELINE II=1)
       HLS(LOOP_TRIPCOUNT min=2 max=1000)
-      good = good && finite(x0[k / T][k % T]);
+      good = good && finite(x0[0][k / T][k % T]);
     }
   }
   if (!good) return STATUS_NONFINITE;
@@ -182,15 +183,15 @@ loss_weight:
   for (int k = 0; k < c.m; ++k) {
     HLS(PIPELINE off)
     HLS(LOOP_TRIPCOUNT min=2 max=1000)
-    x1[k / T][k % T] = weighted ? peek(control, at.weights, k) : 1.0f;
+    x1[0][k / T][k % T] = weighted ? peek(control, at.weights, k) : 1.0f;
   }
   const float divisor = weighted ? peek(control, at.weights, words) : static_cast<float>(c.count);
 loss_image:
   for (int i = 0; i < c.images; ++i) {
     int best;
-    load_words<X_DEPTH>(features, at.src.beat + i * beats, words, x0);
+    load_words<X_DEPTH>(features, at.src.beat + i * beats, words, x0[0]);
     const float value = cross_entropy(c, as_int(peek(control, at.aux, i)), divisor, best);
-    store_words<Y_DEPTH>(results, at.dst.beat + i * beats, words, y0);
+    store_words<Y_WORDS>(results, at.dst.beat + i * beats, words, y0[0]);
     poke(control, at.extra, i, value);
     poke(control, at.extra, c.images + i, as_float(best));
     count.steps += 3 * c.m + words;

@@ -42,8 +42,7 @@ inline int row_beat(const Map& m, int image, int tile, int row, int col) {
 
 // One beat into the feature buffer: quad `q` of column `c` of a row that starts at pixel `base`. With a
 // fold, a column also lies in the higher lanes of those before it; lanes that no column fills are 0.
-template <int DEPTH>
-inline void put(const Word& word, int base, int c, int q, int quads, int fold, int cols, float x[DEPTH][T]) {
+inline void put(const Word& word, int base, int c, int q, int quads, int fold, int cols, float x[COPIES][X_DEPTH][T]) {
   HLS(INLINE)
 put_group:
   for (int g = 0; g < QUADS; ++g) {
@@ -54,7 +53,11 @@ put_group:
     put_lane:
       for (int e = 0; e < BEAT_WORDS; ++e) {
         HLS(UNROLL)
-        x[base + column][g * BEAT_WORDS + e] = f < fold ? word.v[e] : 0.0f;
+      put_copy:
+        for (int copy = 0; copy < COPIES; ++copy) {
+          HLS(UNROLL)
+          x[copy][base + column][g * BEAT_WORDS + e] = f < fold ? word.v[e] : 0.0f;
+        }
       }
     }
   }
@@ -62,8 +65,8 @@ put_group:
 
 // A part of one channel tile, pixels from `at` of the buffer on. Rows over the map's whole width lie one
 // behind the other and are one burst. If folded, a box reaches beyond the map, where there are zeros.
-template <int DEPTH>
-static void load_box(const Word* port, const Map& m, int tile, const Box& b, int fold, int at, float x[DEPTH][T]) {
+static void load_box(const Word* port, const Map& m, int tile, const Box& b, int fold, int at,
+                     float x[COPIES][X_DEPTH][T]) {
   HLS(INLINE off)
   const Word zero = {{0.0f, 0.0f, 0.0f, 0.0f}};
   const bool whole = fold == 1 && b.cols == m.cols;
@@ -87,7 +90,7 @@ load_image:
           for (int q = 0; q < m.quads; ++q) {
             HLS(PIPELINE II=1)
             HLS(LOOP_TRIPCOUNT min=1 max=QUADS)
-            put<DEPTH>(zero, base, c, q, m.quads, fold, cols, x);
+            put(zero, base, c, q, m.quads, fold, cols, x);
           }
         }
       }
@@ -96,7 +99,7 @@ load_image:
       for (int k = 0; k < beats; ++k) {
         HLS(PIPELINE II=1)
         HLS(LOOP_TRIPCOUNT min=4 max=8192)
-        put<DEPTH>(port[start + k], base, c, q, m.quads, fold, cols, x);
+        put(port[start + k], base, c, q, m.quads, fold, cols, x);
         if (++q == m.quads) {
           q = 0;
           ++c;
@@ -107,10 +110,44 @@ load_image:
   }
 }
 
+// A part of one channel tile of dy into an output buffer.
+static void load_tile(const Word* port, const Map& m, int tile, const Box& b, float y[PIXELS][Y_WORDS][T]) {
+  HLS(INLINE off)
+  const bool whole = b.cols == m.cols;
+  const int rows = whole ? least(b.rows, 1) : b.rows, beats = (whole ? b.rows * b.cols : b.cols) * QUADS;
+  Spot at = first_spot(1, b.rows, b.cols);
+  int q = 0;
+dy_image:
+  for (int i = 0; i < b.images; ++i) {
+    HLS(LOOP_TRIPCOUNT min=1 max=8)
+  dy_row:
+    for (int r = 0; r < rows; ++r) {
+      HLS(LOOP_TRIPCOUNT min=1 max=64)
+      const int start = row_beat(m, b.image + i, tile, b.row + r, b.col);
+    dy_beat:
+      for (int k = 0; k < beats; ++k) {
+        HLS(PIPELINE II=1)
+        HLS(LOOP_TRIPCOUNT min=4 max=4096)
+        const Word word = port[start + k];
+      dy_lane:
+        for (int e = 0; e < BEAT_WORDS; ++e) {
+          HLS(UNROLL)
+          y[bank_of(at)][word_of(at)][q * BEAT_WORDS + e] = word.v[e];
+        }
+        if (++q == QUADS) {
+          q = 0;
+          advance(at);
+        }
+      }
+    }
+  }
+}
+
 // The same part of two maps of one shape, a beat of each an iteration: the second comes on a port of its
-// own and lies in the upper half of the buffer, through the other port of its banks.
+// own and lies in the upper half of the buffer, through the other port of its banks. Nobody reads more
+// than those two of a pixel: one copy will do.
 static void load_both(const Word* port, const Word* beside, const Map& a, const Map& b, int tile, const Box& box,
-                      float x[X_DEPTH][T]) {
+                      float x[COPIES][X_DEPTH][T]) {
   HLS(INLINE off)
   const bool whole = box.cols == a.cols;
   const int rows = whole ? 1 : box.rows, beats = (whole ? box.rows * box.cols : box.cols) * QUADS;
@@ -131,8 +168,8 @@ both_image:
       both_lane:
         for (int e = 0; e < BEAT_WORDS; ++e) {
           HLS(UNROLL)
-          x[pixel][q * BEAT_WORDS + e] = one.v[e];
-          x[X_DEPTH / 2 + pixel][q * BEAT_WORDS + e] = two.v[e];
+          x[0][pixel][q * BEAT_WORDS + e] = one.v[e];
+          x[0][X_DEPTH / 2 + pixel][q * BEAT_WORDS + e] = two.v[e];
         }
         if (++q == QUADS) {
           q = 0;
@@ -352,6 +389,7 @@ struct Finish {
   float scale, slope;         // of every element; of those where a leaky activation bends
   bool by_window;             // scale is the share of a window that lies inside the map
   Axis rows, cols;            // for that
+  int undone;                 // the stride that the tile's layout is for
   int from, until, channels;  // channels written; others of the map stay, those behind it are 0
 };
 
@@ -411,7 +449,7 @@ write_beat:
 
 // One output tile, a run of pixels at a time: bias, activation, mask, addition, padded lanes. Rows over
 // the map's whole width are one row.
-static void store_box(Word* port, const Finish& f, int tile, const Box& b, const float y[Y_DEPTH][T]) {
+static void store_box(Word* port, const Finish& f, int tile, const Box& b, const float y[PIXELS][Y_WORDS][T]) {
   HLS(INLINE off)
   float before[RUN * QUADS][BEAT_WORDS], mask[RUN * QUADS][BEAT_WORDS], bias[RUN * QUADS][BEAT_WORDS];
   HLS(ARRAY_PARTITION variable=before complete dim=2)
@@ -420,8 +458,7 @@ static void store_box(Word* port, const Finish& f, int tile, const Box& b, const
   if (f.add_bias) read_run(port, f.bias.beat + tile * QUADS, QUADS, bias);
   const bool reads = f.adds || f.from > 0 || f.until < f.channels, whole = b.cols == f.map.cols;
   const int rows = whole ? 1 : b.rows, cols = whole ? b.rows * b.cols : b.cols;
-  Pixel at = {0, 0, 0};
-  int pixel = 0;
+  Spot at = first_spot(f.undone, b.rows, b.cols);
 store_image:
   for (int i = 0; i < b.images; ++i) {
     HLS(LOOP_TRIPCOUNT min=1 max=8)
@@ -440,14 +477,15 @@ store_image:
         for (int k = 0; k < beats; ++k) {
           HLS(PIPELINE II=1)
           HLS(LOOP_TRIPCOUNT min=QUADS max=256)
-          const float share = window_share(f.rows, f.cols, b.row + at.row, b.col + at.col);
+          const float share = window_share(f.rows, f.cols, b.row + at.at.row, b.col + at.at.col);
           const float scale = f.by_window ? share : f.scale;
           Word word;
         store_lane:
           for (int e = 0; e < BEAT_WORDS; ++e) {
             HLS(UNROLL)
             const int channel = tile * T + q * BEAT_WORDS + e;
-            const float biased = y[pixel][q * BEAT_WORDS + e] + (f.add_bias ? bias[q][e] : 0.0f);
+            const float sum = y[bank_of(at)][word_of(at)][q * BEAT_WORDS + e];
+            const float biased = sum + (f.add_bias ? bias[q][e] : 0.0f);
             float v = clamped(f, biased * factor_of(f, biased, mask[k][e], scale));
             if (flat(f, mask[k][e])) v = 0.0f;
             if (f.adds) v = before[k][e] + v;
@@ -457,8 +495,7 @@ store_image:
           port[start + k] = word;
           if (++q == QUADS) {
             q = 0;
-            ++pixel;
-            advance(at, b.rows, b.cols);
+            advance(at);
           }
         }
       }

@@ -4,14 +4,14 @@
 
 namespace eft {
 
-constexpr int MOST_NORM_TILES = Y_DEPTH < W_DEPTH * T ? Y_DEPTH : W_DEPTH * T;
+constexpr int MOST_NORM_TILES = Y_WORDS < W_DEPTH * T ? Y_WORDS : W_DEPTH * T;
 
 static void load_operands(const Word* features, const Word* weights, const Map& a, const Map& b, bool both, int tile,
-                          const Pass& p, float x[X_DEPTH][T]) {
+                          const Pass& p, float x[COPIES][X_DEPTH][T]) {
   HLS(INLINE off)
   if (!p.valid) return;
   if (both) load_both(features, weights, a, b, tile, input_box(p), x);
-  else load_box<X_DEPTH>(features, a, tile, input_box(p), 1, 0, x);
+  else load_box(features, a, tile, input_box(p), 1, 0, x);
 }
 
 // Sums of one channel tile over all images, rows and columns; the next pass is loaded meanwhile.
@@ -145,8 +145,8 @@ stat_tile:
       const bool padded = tile * T + m >= c.n;
       const float inverse = padded ? 0.0f : inverse_root(variance[m] + c.scalar);
       good = good && (padded || (finite(mean[m]) && finite(inverse)));
-      y0[tile][m] = padded ? 0.0f : mean[m];
-      y1[tile][m] = inverse;
+      y0[0][tile][m] = padded ? 0.0f : mean[m];
+      y1[0][tile][m] = inverse;
       w0[tile / T][tile % T][m] = padded ? 0.0f : variance[m];
     }
   }
@@ -155,8 +155,8 @@ stat_tile:
   const float unbiased = values / (values > 1.0f ? values - 1.0f : 1.0f);
 stat_write:
   for (int tile = 0; tile < x.tiles; ++tile) {
-    write_vector(results, at.extra.beat + tile * QUADS, false, y0[tile]);
-    write_vector(results, at.extra.beat + pitch + tile * QUADS, false, y1[tile]);
+    write_vector(results, at.extra.beat + tile * QUADS, false, y0[0][tile]);
+    write_vector(results, at.extra.beat + pitch + tile * QUADS, false, y1[0][tile]);
     if (follows) {
       float mean[T], variance[T];
       read_vector(results, at.dst.beat + tile * QUADS, mean);
@@ -165,7 +165,7 @@ stat_write:
       for (int m = 0; m < T; ++m) {
         HLS(PIPELINE off)
         const float wide = w0[tile / T][tile % T][m] * unbiased;
-        mean[m] = mean[m] + share * (y0[tile][m] - mean[m]);
+        mean[m] = mean[m] + share * (y0[0][tile][m] - mean[m]);
         variance[m] = variance[m] + share * (wide - variance[m]);
       }
       write_vector(results, at.dst.beat + tile * QUADS, false, mean);

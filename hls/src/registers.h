@@ -3,7 +3,7 @@
 #include "bits.h"
 #include "isa.h"
 namespace eft {
-constexpr uint32_t KERNEL_DIGEST = 0xdc156e57u;
+constexpr uint32_t KERNEL_DIGEST = 0x4bb6658au;
 constexpr int32_t BEAT_WORDS = 4;
 constexpr int32_t COMMAND_BEATS = 8;
 constexpr int32_t REGISTER_SPACE_BYTES = 128;

@@ -12,7 +12,7 @@ inline int seen_by(const Axis& window, int windows) {
 // Maximum pooling backward holds windows, and the pixels that they see, in half a feature buffer each.
 inline Tiling windows_tiling(const Work& k) {
   const int room = X_DEPTH / 2;
-  Tiling t = tiling_of(k.rows, k.cols, k.c.images, least(room, WINDOWS), Y_DEPTH, room);
+  Tiling t = tiling_of(k.rows, k.cols, k.c.images, least(room, WINDOWS), Y_WORDS, room);
   t.fits = t.fits && t.tap_rows == k.rows.taps && t.tap_cols == k.cols.taps;
 shrink:
   for (int i = 0; i < 48 && t.fits; ++i) {
@@ -56,10 +56,11 @@ static void setup_convolution(const Places& at, Work& k) {
   k.kernel.back = back;
   k.kernel.depthwise = depthwise;
   k.finish = finish_of(c, back ? x : y, at, back);
+  k.finish.undone = undone(k.cols);
   k.finish.channels = k.finish.until = back ? c.n : c.m;
   k.finish.add_bias = c.op == OP_CONV_FP && has(c, FLAG_BIAS);
   k.finish.bias.beat = bias_beat(k.kernel, 0);
-  k.tiling = tiling_of(k.rows, k.cols, c.images, X_DEPTH, Y_DEPTH, k.kind == GRADIENT ? W_DEPTH - 1 : W_DEPTH);
+  k.tiling = tiling_of(k.rows, k.cols, c.images, X_DEPTH, Y_WORDS, k.kind == GRADIENT ? W_DEPTH - 1 : W_DEPTH);
 }
 
 // Weights of an UPDATE are rows of a kernel that never ends.
@@ -94,6 +95,7 @@ static void setup_pool(const Places& at, Work& k) {
   Map written = back ? x : y;
   written.place = at.dst;
   k.finish = finish_of(c, written, at, back);
+  k.finish.undone = undone(k.cols);
   if (!back) k.finish.flags = 0;
   const bool counts_pad = !has(c, FLAG_EXCLUDE_PAD);
   k.finish.scale = mean && counts_pad ? 1.0f / static_cast<float>(c.kernel_rows * c.kernel_cols) : 1.0f;
@@ -102,7 +104,7 @@ static void setup_pool(const Places& at, Work& k) {
   k.finish.rows = k.window_rows;
   k.finish.cols = k.window_cols;
   k.tiling = k.kind == MAXIMUM_BACK ? windows_tiling(k)
-                                    : tiling_of(k.rows, k.cols, c.images, X_DEPTH, Y_DEPTH, X_DEPTH);
+                                    : tiling_of(k.rows, k.cols, c.images, X_DEPTH, Y_WORDS, X_DEPTH);
 }
 
 static void setup_elements(const Places& at, uint32_t seed, Work& k) {
@@ -134,7 +136,7 @@ static void setup_elements(const Places& at, uint32_t seed, Work& k) {
   k.vectors[1] = c.op == OP_BN_FP ? at.aux : at.extra;
   k.vectors[2] = behind(at.extra, 2 * tiles(c.n) * T);
   k.vector_pitch = tiles(c.n) * QUADS;
-  k.tiling = tiling_of(k.rows, k.cols, c.images, X_DEPTH / 2, Y_DEPTH, 1);
+  k.tiling = tiling_of(k.rows, k.cols, c.images, X_DEPTH / 2, Y_WORDS, 1);
 }
 
 static bool is_convolution(int op) { return op == OP_CONV_FP || op == OP_CONV_BP || op == OP_CONV_WU; }

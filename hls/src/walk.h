@@ -11,9 +11,9 @@
 namespace eft {
 
 // The on-chip buffers, two of each.
-static float x0[X_DEPTH][T], x1[X_DEPTH][T];      // pixels read
-static float y0[Y_DEPTH][T], y1[Y_DEPTH][T];      // pixels written; WU: of dy
-static float w0[W_DEPTH][T][T], w1[W_DEPTH][T][T];  // weights; WU: their gradient
+static float x0[COPIES][X_DEPTH][T], x1[COPIES][X_DEPTH][T];  // pixels read
+static float y0[PIXELS][Y_WORDS][T], y1[PIXELS][Y_WORDS][T];  // pixels written; WU: of dy
+static float w0[W_DEPTH][T][T], w1[W_DEPTH][T][T];            // weights; WU: their gradient
 
 // Where a command's operands lie, as far as it has them.
 struct Places {
@@ -66,6 +66,7 @@ inline Finish finish_of(const Command& c, const Map& map, const Places& at, bool
   f.by_window = false;
   f.rows = axis_of(map.rows, map.rows, 1, 1, 0, 1, false);
   f.cols = axis_of(map.cols, map.cols, 1, 1, 0, 1, false);
+  f.undone = 1;
   f.from = 0;
   f.until = f.channels = c.n;
   return f;
@@ -84,7 +85,7 @@ inline int written_tile(const Work& k, int index) {
 }
 
 static int load_elements(const Word* features, const Word* weights, const Work& k, const Pass& p,
-                         float x[X_DEPTH][T], float w[W_DEPTH][T][T]) {
+                         float x[COPIES][X_DEPTH][T], float w[W_DEPTH][T][T]) {
   HLS(INLINE)
   const Command& c = k.c;
   const Box box = input_box(p);
@@ -93,10 +94,10 @@ static int load_elements(const Word* features, const Word* weights, const Work& 
   if (joins(c)) {
     load_both(features, weights, k.in, k.second, p.out_tile, box, x);
   } else if (a >= 0 && a < k.in.tiles) {
-    load_box<X_DEPTH>(features, k.in, a, box, 1, 0, x);
+    load_box(features, k.in, a, box, 1, 0, x);
   }
   if (joined && shift_of(c) > 0 && b < k.in.tiles) {
-    load_box<X_DEPTH>(features, k.in, b, box, 1, X_DEPTH / 2, x);
+    load_box(features, k.in, b, box, 1, X_DEPTH / 2, x);
   }
   if (c.op == OP_BN_FP || c.op == OP_BN_BP) {
     const int tile = p.out_tile * QUADS;
@@ -117,7 +118,7 @@ inline Windows windows_of(const Work& k, const Pass& p) {
   return v;
 }
 
-static void load(const Word* features, const Word* weights, const Work& k, const Pass& p, float x[X_DEPTH][T],
+static void load(const Word* features, const Word* weights, const Work& k, const Pass& p, float x[COPIES][X_DEPTH][T],
                  float w[W_DEPTH][T][T]) {
   HLS(INLINE off)
   if (!p.valid) return;
@@ -126,11 +127,11 @@ static void load(const Word* features, const Word* weights, const Work& k, const
     return;
   }
   const bool windows = k.kind == MAXIMUM_BACK;
-  load_box<X_DEPTH>(features, k.in, p.in_tile, input_box(p), k.cols.fold, windows ? X_DEPTH / 2 : 0, x);
+  load_box(features, k.in, p.in_tile, input_box(p), k.cols.fold, windows ? X_DEPTH / 2 : 0, x);
   if (windows) {
     const Windows v = windows_of(k, p);
     const Box box = {p.image, p.images, v.row.in, v.row.ins, v.col.in, v.col.ins};
-    load_box<X_DEPTH>(features, k.second, p.in_tile, box, 1, 0, x);
+    load_box(features, k.second, p.in_tile, box, 1, 0, x);
   }
   if (k.kind == ARRAY && p.fresh) {
     if (k.unit) {
@@ -142,7 +143,7 @@ static void load(const Word* features, const Word* weights, const Work& k, const
 }
 
 // Rows of the feature buffer become rows of weights.
-static int take_rows(int rows, const float x[X_DEPTH][T], float w[W_DEPTH][T][T]) {
+static int take_rows(int rows, const float x[COPIES][X_DEPTH][T], float w[W_DEPTH][T][T]) {
   HLS(INLINE off)
   int slot = 0, n = 0;
 rows_row:
@@ -152,7 +153,7 @@ rows_row:
   rows_lane:
     for (int m = 0; m < T; ++m) {
       HLS(UNROLL)
-      w[slot][n][m] = x[i][m];
+      w[slot][n][m] = x[0][i][m];
     }
     if (++n == T) {
       n = 0;
@@ -162,7 +163,8 @@ rows_row:
   return rows;
 }
 
-static int compute(const Work& k, const Pass& p, float x[X_DEPTH][T], float w[W_DEPTH][T][T], float y[Y_DEPTH][T]) {
+static int compute(const Work& k, const Pass& p, float x[COPIES][X_DEPTH][T], float w[W_DEPTH][T][T],
+                   float y[PIXELS][Y_WORDS][T]) {
   HLS(INLINE off)
   if (!p.valid) return 0;
   int steps = 0;
@@ -191,7 +193,7 @@ static int compute(const Work& k, const Pass& p, float x[X_DEPTH][T], float w[W_
   return steps;
 }
 
-static void store(Word* results, const Work& k, const Pass& p, const float y[Y_DEPTH][T]) {
+static void store(Word* results, const Work& k, const Pass& p, const float y[PIXELS][Y_WORDS][T]) {
   HLS(INLINE off)
   if (p.valid && p.last) store_box(results, k.finish, p.out_tile, output_box(p), y);
 }
@@ -199,16 +201,16 @@ static void store(Word* results, const Work& k, const Pass& p, const float y[Y_D
 // Words of an UPDATE's pass.
 inline int words_of(const Work& k, const Pass& p) { return least(k.c.count - p.image * T, p.images * T); }
 
-static void load_pair(const Word* features, const Word* weights, const Work& k, const Pass& p, float x[X_DEPTH][T],
-                      float y[Y_DEPTH][T]) {
+static void load_pair(const Word* features, const Word* weights, const Work& k, const Pass& p,
+                      float x[COPIES][X_DEPTH][T], float y[PIXELS][Y_WORDS][T]) {
   HLS(INLINE off)
   if (!p.valid) return;
   if (k.kind == WORDS) {
-    load_words<X_DEPTH>(features, k.in.place.beat + p.image * QUADS, words_of(k, p), x);
+    load_words<X_DEPTH>(features, k.in.place.beat + p.image * QUADS, words_of(k, p), x[0]);
     return;
   }
-  load_box<X_DEPTH>(features, k.in, p.in_tile, input_box(p), k.cols.fold, 0, x);
-  load_box<Y_DEPTH>(weights, k.second, p.out_tile, output_box(p), 1, 0, y);
+  load_box(features, k.in, p.in_tile, input_box(p), k.cols.fold, 0, x);
+  load_tile(weights, k.second, p.out_tile, output_box(p), y);
 }
 
 // Whether all weights moved that were to step.
@@ -239,8 +241,9 @@ inline Flow idle_flow() {
 // One step of the pipeline with buffers in fixed roles. Vitis runs the three calls at once, because
 // they share neither an array nor a port.
 static int map_stage(const Word* features, const Word* weights, Word* results, const Work& k, const Flow& f,
-                     const Pass& next, float x[X_DEPTH][T], float w[W_DEPTH][T][T], float xc[X_DEPTH][T],
-                     float wc[W_DEPTH][T][T], float yc[Y_DEPTH][T], const float ys[Y_DEPTH][T]) {
+                     const Pass& next, float x[COPIES][X_DEPTH][T], float w[W_DEPTH][T][T],
+                     float xc[COPIES][X_DEPTH][T], float wc[W_DEPTH][T][T], float yc[PIXELS][Y_WORDS][T],
+                     const float ys[PIXELS][Y_WORDS][T]) {
   HLS(INLINE)
   load(features, weights, k, next, x, w);
   const int steps = compute(k, f.now, xc, wc, yc);
@@ -249,8 +252,8 @@ static int map_stage(const Word* features, const Word* weights, Word* results, c
 }
 
 static int gradient_stage(const Word* features, const Word* weights, Word* results, const Work& k, Flow& f,
-                          const Pass& next, float x[X_DEPTH][T], float y[Y_DEPTH][T], float xc[X_DEPTH][T],
-                          float yc[Y_DEPTH][T], float wc[W_DEPTH][T][T], const float ws[W_DEPTH][T][T]) {
+                          const Pass& next, float x[COPIES][X_DEPTH][T], float y[PIXELS][Y_WORDS][T],
+                          float xc[COPIES][X_DEPTH][T], float yc[PIXELS][Y_WORDS][T], float wc[W_DEPTH][T][T], const float ws[W_DEPTH][T][T]) {
   HLS(INLINE)
   load_pair(features, weights, k, next, x, y);
   const int steps = compute(k, f.now, xc, wc, yc);

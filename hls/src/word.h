@@ -16,12 +16,14 @@
 #endif
 
 // What a DEPENDENCE pragma promises the scheduler, checked where the kernel runs as a program built with
-// EFT_WATCH (the unit tests): no accumulator is used again within REVISIT iterations of its loop.
+// EFT_WATCH (the unit tests): no accumulator is used again within REVISIT iterations of its loop, no bank of
+// an output buffer twice in one iteration, none of a feature buffer more often than its ports allow.
 #if defined(EFT_WATCH)
 #include "../sim/watch.h"
 #else
 #define WATCH_START(buffer)
-#define WATCH(buffer, index, iteration) ((void)0)
+#define WATCH(buffer, bank, index, iteration) ((void)0)
+#define WATCH_READ(buffer, bank, index, iteration) ((void)0)
 #endif
 
 namespace eft {
@@ -30,6 +32,7 @@ static_assert(T % BEAT_WORDS == 0 && T <= 16, "T is 4, 8, 12 or 16 lanes");
 static_assert((T & (T - 1)) == 0, "the adder tree halves T");
 static_assert(W_DEPTH >= 2 * REVISIT, "partial sums of one tap fit the weight buffer");
 static_assert(X_DEPTH >= 2 * W_DEPTH && X_DEPTH % 2 == 0, "one output's taps fit half a feature buffer");
+static_assert(PIXELS >= 1 && PIXELS <= 4, "an iteration takes 1 to 4 pixels");
 static_assert(X_DEPTH < 65536 && Y_DEPTH < 65536, "the report has 16 bits for each");
 
 // One beat of a port: 128 bits, element 0 in the lowest. Only ports are made of it; on chip there are
@@ -39,6 +42,11 @@ struct alignas(16) Word {
 };
 
 constexpr int QUADS = T / BEAT_WORDS;  // beats of a pixel of T lanes
+
+// Two pixels are read from a feature buffer through its two ports; more take a copy of it.
+constexpr int COPIES = (PIXELS + 1) / 2;
+// An output buffer has a bank for each pixel, at one address in an iteration.
+constexpr int Y_WORDS = (Y_DEPTH + PIXELS - 1) / PIXELS;
 
 inline int least(int a, int b) { return a < b ? a : b; }
 inline int most(int a, int b) { return a > b ? a : b; }

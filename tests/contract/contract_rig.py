@@ -60,7 +60,7 @@ def kinds() -> list[Kind]:
             out.append(Kind(name, t, lambda t=t, n=threads: CpuDevice(threads=n, lanes=t)))
     for t in kernel.SIZES:
         out.append(Kind(f"csim-T{t}", t, lambda t=t: CsimDevice(t, memory_bytes=1 << 26)))
-    out.append(Kind("csim-small", kernel.SMALL.lanes, open_small))
+    out.append(Kind("csim-small3", kernel.SMALL.lanes, open_small))
     return out
 
 
@@ -79,7 +79,7 @@ def open_on_board(design: str) -> HostDevice:
 
 
 def open_small() -> CsimDevice:
-    """The kernel with buffers so small that every map is cut."""
+    """The kernel with buffers so small that every map is cut, and 3 pixels an iteration."""
     return CsimDevice(kernel.SMALL.lanes, memory_bytes=1 << 26, library=small_library())
 
 
@@ -87,7 +87,7 @@ def open_small() -> CsimDevice:
 def small_library() -> Path:
     library = Path(tempfile.mkdtemp(prefix="eftraind-test-")) / "small.so"
     atexit.register(shutil.rmtree, library.parent)
-    kernel.build(library, kernel.SMALL)
+    kernel.build(library, kernel.TESTED["small3"])
     return library
 
 

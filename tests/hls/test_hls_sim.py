@@ -39,9 +39,12 @@ def test_headers_are_generated_from_the_declarations(path: Path) -> None:
     assert path.read_text() == kernel.headers()[path], "run python -m eftraind.accel.kernel headers"
 
 
-def test_unit_tests_pass_with_small_buffers(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "rest", [["BUILDS=small"], ["BUILDS=small3", "TESTS=geometry conv"]], ids=["1", "3 pixels"]
+)
+def test_unit_tests_pass_with_small_buffers(rest: list[str], tmp_path: Path) -> None:
     need("make", "g++")
-    done = make(tmp_path, "-j2", "sim", "BUILDS=small")
+    done = make(tmp_path, "-j2", "sim", *rest)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "156 convolutions bit for bit" in done.stdout
 
@@ -49,11 +52,14 @@ def test_unit_tests_pass_with_small_buffers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "before", "after", "complaint"),
     [
-        ("array.h", "Adders<0, T>::sum(outer", "products[0] + Adders<0, T>::sum(outer", "word"),
-        ("array.h", "if (n * taps < REVISIT) n *= 2;", "", "used at iterations"),
-        ("geometry.h", "return most(area, REVISIT);", "return area + 1;", "used at iterations"),
+        ("array.h", "= Adders<0, T>::sum(outer", "= product[0] + Adders<0, T>::sum(outer", "word"),
+        ("array.h", "if (n * taps < REVISIT) n *= 2;", "", "used too soon"),
+        ("geometry.h", "return most(area, REVISIT);", "return area + 1;", "used too soon"),
+        ("array.h", "q / 2", "0", "read too often"),
+        ("geometry.h", "outs) * PIXELS); }", "outs) * (PIXELS + 1)); }", "used too soon"),
+        ("array.h", "WATCH(y, q, to, i)", "WATCH(y, 0, to, i)", "used twice in an iteration"),
     ],
-    ids=["sum", "partials", "padding"],
+    ids=["sum", "partials", "padding", "ports", "words", "banks"],
 )
 def test_a_planted_fault_is_found(
     tmp_path: Path, name: str, before: str, after: str, complaint: str
@@ -65,7 +71,7 @@ def test_a_planted_fault_is_found(
     assert before in text
     source.write_text(text.replace(before, after))
     command = ["g++", "-std=c++14", "-O1", "-w", "-ffp-contract=off", "-DEFT_WATCH"]
-    for folder in ("src", "sim", "boards/small"):
+    for folder in ("src", "sim", "boards/small3"):
         command += ["-iquote", str(tmp_path / "hls" / folder)]
     files = [str(tmp_path / "hls" / path) for path in ("src/eftrain.cpp", "sim/test_conv.cpp")]
     subprocess.run([*command, *files, "-o", str(tmp_path / "test")], check=True, timeout=120)
@@ -75,7 +81,7 @@ def test_a_planted_fault_is_found(
 
 DESCRIPTION = Build(
     format=1, isa_digest=isa.digest(), board="b", part="p", clock_mhz=125.0, t=8, array_m=8,
-    array_n=8, pixels=1, feature_depth=640, output_depth=500, weight_tiles=48, revisit=11,
+    array_n=8, pixels=3, feature_depth=640, output_depth=500, weight_tiles=48, revisit=11,
     feature_words=4, weight_words=4, result_words=4, burst_beats=16, outstanding=8, fmul="maxdsp",
     fadd_tree="fabric", fadd_sum="fulldsp",
 )  # fmt: skip
@@ -84,8 +90,9 @@ DESCRIPTION = Build(
 def test_a_board_s_header_follows_its_build_description(tmp_path: Path) -> None:
     sizes = kernel.sizes_of(from_json(to_json(DESCRIPTION)))
     header = sizes.c_header(125.0)
-    for line in ("T = 8;", "X_DEPTH = 640;", "Y_DEPTH = 500;", "W_DEPTH = 48;", "REVISIT = 11;"):
-        assert line in header
+    lines = "T = 8", "PIXELS = 3", "X_DEPTH = 640", "Y_DEPTH = 500", "W_DEPTH = 48", "REVISIT = 11"
+    for line in lines:
+        assert f"{line};" in header
     assert "#define EFT_FADD_TREE fabric" in header
     device = CsimDevice(8, memory_bytes=1 << 20, library=compiled(tmp_path, sizes))
     assert device.sizes.report_words() == sizes.report_words()
@@ -100,7 +107,7 @@ def compiled(folder: Path, sizes: KernelSizes) -> Path:
     ("change", "complaint"),
     [
         ({"array_m": 16}, "array_m is 16"),
-        ({"pixels": 2}, "pixels is 2"),
+        ({"pixels": 5}, "pixels is 5"),
         ({"weight_words": 8}, "weight_words is 8"),
     ],
     ids=str,

@@ -3,6 +3,7 @@
 namespace eft {
 // planned clock: 100 MHz
 constexpr int T = 16;
+constexpr int PIXELS = 1;
 constexpr int X_DEPTH = 2048;
 constexpr int Y_DEPTH = 1024;
 constexpr int W_DEPTH = 64;

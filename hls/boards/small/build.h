@@ -3,6 +3,7 @@
 namespace eft {
 // planned clock: 100 MHz
 constexpr int T = 4;
+constexpr int PIXELS = 1;
 constexpr int X_DEPTH = 128;
 constexpr int Y_DEPTH = 48;
 constexpr int W_DEPTH = 32;
