@@ -221,7 +221,7 @@ class _Map(_Walk):
             self.computing[visit] = self._sweeps(*visit)
         shape, cycles = self.shape, self.computing[visit]
         if turn[3].place == 0 and (0 in shape.row_taps() or 0 in shape.col_taps()):
-            cycles += visit[0] * visit[1].steps(self.design.pixels)
+            cycles += visit[0] * visit[1].words(self.design.pixels)
         return cycles
 
     def _sweeps(self, images: int, area: Area) -> int:
@@ -294,16 +294,16 @@ class _Gradient(_Walk):
         return self.weight_words(m, n.value) if steps else 0
 
     def iterations(self, turn: Any) -> int:
-        """Pixels are taken a few at a time, each group tap by tap, into partial sums, which the
-        last visit adds up pairwise, a row of lanes at a time. The bias is one more tap of the
+        """Words of dy are taken a few at a time, each group tap by tap, into partial sums, which
+        the last visit adds up pairwise, a row of lanes at a time. The bias is one more tap of the
         first input step."""
         shape, design = self.shape, self.design
         _, n, image, area = turn
         bias = bool(self.c.flags & Flag.BIAS) and n.place == 0
         taps = shape.taps(design) + bias
         partials = partial_sums(taps, design)
-        pixels: int = image.value * area.value.steps(design.pixels)
-        cycles = -(-pixels // partials) * partials * taps
+        words: int = image.value * area.value.words(design.pixels)
+        cycles = -(-words // partials) * partials * taps
         folding = taps * (partials - 1) * design.array_n if _last_visit(image, area) else 0
         return cycles + folding
 

@@ -94,7 +94,8 @@ class Design:
     feature_depth: int
     """Pixels that a buffer of features holds, over all input lanes of the array."""
     output_depth: int
-    """Pixels that an output buffer holds, over all output lanes."""
+    """Pixels that an output buffer holds, over all output lanes. It holds them in words of `pixels`
+    neighbours of a row, the last of a row perhaps with fewer."""
     weight_tiles: int
     """Taps that a weight buffer holds, for all pairs of lanes."""
     feature_words: int
@@ -129,6 +130,11 @@ class Design:
         return self.array_m * self.array_n * self.pixels
 
     @property
+    def output_words(self) -> int:
+        """Words of `pixels` pixels of an output buffer."""
+        return -(-self.output_depth // self.pixels)
+
+    @property
     def peak_gflops(self) -> float:
         return 2 * self.macs * self.clock_mhz / 1e3
 
@@ -160,8 +166,11 @@ class Design:
 
     @property
     def pipeline_cycles(self) -> int:
-        """From the first operands of a pass to its last result, beyond one cycle each."""
-        tree = math.ceil(math.log2(self.array_n)) * operators.fadd(self.fadd_tree).latency
+        """From the first operands of a pass to its last result, beyond one cycle each. Outer
+        products of several pixels are summed by the adders of the trees, one of each tree behind
+        another's."""
+        levels = math.ceil(math.log2(self.array_n)) + math.ceil(math.log2(self.pixels))
+        tree = levels * operators.fadd(self.fadd_tree).latency
         return operators.fmul(self.fmul).latency + tree + self.sum_cycles + 4
 
 
@@ -180,7 +189,7 @@ def buffer_bram36(design: Design) -> int:
     pixels = design.pixels
     ifm_copies = -(-pixels // 2)
     ifm = design.array_n * ifm_copies * bram36(design.feature_depth, reads_twice=pixels > 1)
-    ofm = design.array_m * pixels * bram36(-(-design.output_depth // pixels))
+    ofm = design.array_m * pixels * bram36(design.output_words)
     weights = design.array_m * design.array_n * bram36(design.weight_tiles)
     return math.ceil(2 * (ifm + ofm + weights))
 

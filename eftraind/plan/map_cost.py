@@ -15,6 +15,7 @@ from eftraind.plan.design import PASSES, RUN, Design
 from eftraind.plan.job import Job
 from eftraind.plan.machine import Channel, Machine
 from eftraind.plan.rounds import Round, Total
+from eftraind.plan.shape import row_words
 from eftraind.plan.tiles import bias_words, extents
 
 SOFTMAX_CLASS_CYCLES = 80
@@ -74,9 +75,10 @@ def _named(words: Words) -> Words:
 
 def blocks(job: Job, moved: Traffic, design: Design) -> int:
     """Blocks that fit half a feature buffer (the other half is for a second operand) and an output
-    buffer, T lanes wide."""
+    buffer, T lanes wide; moments of Adam take one bank of that."""
     room_in = design.feature_depth // 2 * design.t
-    room_out = design.output_depth * design.t
+    adam = job.command.op is Op.UPDATE
+    room_out = (design.output_words if adam else design.output_depth) * design.t
     if job.steps:  # rows of T words pass from a feature buffer into one of weights
         rows = min(design.feature_depth, design.weight_tiles * design.t)
         return math.ceil(job.command.count / design.t / rows)
@@ -145,15 +147,18 @@ def _load(c: Command, design: Design, e: Extents) -> Traffic:
 
 def _window(c: Command, design: Design, e: Extents) -> Traffic:
     """Pooling takes T lanes of one element of a window a cycle, tap by tap, and comes back to a
-    sum no sooner than `revisit` allows. Maximum pooling backwards looks at each window twice, to
-    find and to send, and clears the map between. x comes on the port for weights."""
+    sum no sooner than `revisit` allows; averages go through the array, as many windows of a row at
+    once as it takes pixels. Maximum pooling backwards looks at each window twice, to find and to
+    send, and clears the map between. x comes on the port for weights."""
     taps = c.kernel_rows * c.kernel_cols
     backwards = c.op in (Op.POOL_BP, Op.AVG_BP)
     channel_tiles = bias_words(c.n, design.t) // design.t
-    windows = c.images * c.rows_out * c.cols_out
+    mean = c.op in (Op.AVG_FP, Op.AVG_BP)
+    windows = c.images * c.rows_out * -(-c.cols_out // (design.pixels if mean else 1))
     work = channel_tiles * taps * max(windows, design.revisit)
     if c.op is Op.POOL_BP:
-        work = 2 * work + e["dst"] // design.t
+        row = row_words(c.cols_in, c.stride_cols, design.pixels)
+        work = 2 * work + channel_tiles * c.images * c.rows_in * row
     loads = {Channel.IN: e["src"], Channel.WEIGHTS: e["aux"] if c.op is Op.POOL_BP else 0}
     masks = e["aux"] if c.op is Op.AVG_BP else 0
     stores = {Channel.JOINED: masks, Channel.OUT: e["dst"]}

@@ -51,7 +51,7 @@ class Limits:
 
 PLANNED = Limits()
 """The kernel as specified."""
-WRITTEN = Limits(across=(1,), pixels=(1,), ports=(1,), traits=AS_WRITTEN, windows=False)
+WRITTEN = Limits(across=(1,), ports=(1,), traits=AS_WRITTEN, windows=False)
 """The kernel as its sources in hls are so far."""
 
 

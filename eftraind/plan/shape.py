@@ -43,9 +43,10 @@ class Area:
         """Pixels of the map that is walked."""
         return self.rows.outs * self.cols.outs
 
-    def steps(self, pixels: int) -> int:
-        """Iterations over all its pixels, some of a row at a time."""
-        return self.rows.outs * -(-self.cols.outs // pixels)
+    def words(self, pixels: int) -> int:
+        """Of an output buffer that holds it, `pixels` of a row and stride phase each: what the
+        array takes in an iteration."""
+        return self.rows.outs * row_words(self.cols.outs, len(self.cols.by_phase), pixels)
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,12 @@ class ConvShape:
     def taps(self, design: Design) -> int:
         """Words a weight bank holds for one tile."""
         return self.kernel[0] * -(-self.kernel[1] // self.fold(design))
+
+
+def row_words(outs: int, stride: int, pixels: int) -> int:
+    """Words of an output buffer that a row takes: pixels of one stride phase lie side by side."""
+    sets = min(stride, outs)
+    return sets * -(-outs // (sets * pixels))
 
 
 def _phase_taps(kernel: int, stride: int) -> tuple[int, ...]:

@@ -281,11 +281,14 @@ def _sweep_cycles(c: Command, images: int, box: _Box, design: Design) -> int:
 
 
 def _clear_cycles(c: Command, images: int, box: _Box, design: Design) -> int:
-    """Some pixels of a stride's map are met by no tap: all are set to zero first."""
+    """Some pixels of a stride's map are met by no tap: all are set to zero first, as many of a row
+    and a phase at once as the array takes; phases all have the room of the longest."""
     if c.op is Op.CONV_FP:
         return 0
     unmet = c.kernel_rows < c.stride_rows or c.kernel_cols < c.stride_cols
-    return images * box.height * math.ceil(box.width / design.pixels) if unmet else 0
+    phases = min(c.stride_cols, box.width)
+    row = phases * math.ceil(box.width / (phases * design.pixels))
+    return images * box.height * row if unmet else 0
 
 
 def _outer_cycles(

@@ -11,7 +11,7 @@ from eftraind.errors import ConfigError
 from eftraind.isa import Command, Op
 from eftraind.plan.design import PASSES, Design
 from eftraind.plan.outcome import Tile
-from eftraind.plan.shape import ConvShape
+from eftraind.plan.shape import ConvShape, row_words
 from eftraind.plan.tiles import tiles
 
 
@@ -48,7 +48,8 @@ def tiling_of(c: Command, design: Design) -> Tiling:
     images = 1
     if (rows, cols) == (shape.out_rows, shape.out_cols) and design.traits.shares:
         area = _along(shape, design, 0, rows) * _along(shape, design, 1, cols)
-        fit = min(design.feature_depth // area, design.output_depth // (rows * cols))
+        words = rows * _row_words(shape, design, cols)
+        fit = min(design.feature_depth // area, design.output_words // words)
         images = _even(shape.images, max(1, min(shape.images, fit)))
     if design.traits.splits:
         rows, images = _split(shape, design, rows, cols, images)
@@ -89,15 +90,27 @@ def partial_sums(taps: int, design: Design) -> int:
 def _size(shape: ConvShape, design: Design) -> tuple[int, int]:
     """Rows and columns of a tile: as many columns as one row of the buffers holds, then as many
     rows. (0, 0): not even one pixel fits."""
-    room_in, room_out = design.feature_depth, design.output_depth
-    cols = min(room_out, _fitting(shape, design, 1, room_in // _along(shape, design, 0, 1)))
+    room_in, room_out = design.feature_depth, design.output_words
+    stride = _undone(shape)
+    widest = room_out // stride * stride * design.pixels if room_out >= stride else room_out
+    cols = min(widest, _fitting(shape, design, 1, room_in // _along(shape, design, 0, 1)))
     if cols == 0:
         return 0, 0
     cols = _even(shape.out_cols, cols)
     rows = min(
-        room_out // cols, _fitting(shape, design, 0, room_in // _along(shape, design, 1, cols))
+        room_out // _row_words(shape, design, cols),
+        _fitting(shape, design, 0, room_in // _along(shape, design, 1, cols)),
     )
     return (_even(shape.out_rows, rows), cols) if rows else (0, 0)
+
+
+def _undone(shape: ConvShape) -> int:
+    """The stride whose phases lie apart in an output buffer."""
+    return shape.stride[1] if shape.backwards else 1
+
+
+def _row_words(shape: ConvShape, design: Design, cols: int) -> int:
+    return row_words(cols, _undone(shape), design.pixels)
 
 
 def _along(shape: ConvShape, design: Design, axis: int, outs: int) -> int:

@@ -90,7 +90,7 @@ def asked() -> Iterator[Asked]:
     loss = 1 - norm.schedule.gflops / plain.schedule.gflops
     yield Asked(
         "vgg16bn", "zcu102", 8, "40.08 GFLOPS, 15 % below", "at most 5 % below vgg16",
-        loss <= 0.05, f"{norm.schedule.gflops:.1f} GFLOPS, {loss:.0%} below", norm,
+        loss <= 0.05, f"{norm.schedule.gflops:.1f} GFLOPS, {loss:.1%} below", norm,
     )  # fmt: skip
     for board in ("pynq-z1", "pynq-z2"):
         small = found("cifar1x", board, 128)
@@ -148,11 +148,11 @@ def shape(design: Design) -> str:
 
 
 def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
-    """What the sources in hls do otherwise than specified, each change alone, then all."""
+    """What the sources in hls do otherwise than specified, each change alone, then all. The array
+    of these designs is T x T, which hls can be built for too."""
     graph, board = networks.load(network), boards.load(board_name)
     ours = found(network, board_name, batch).design
     port = board.ports.width_bits // 32
-    square = replace(ours, array_m=ours.t, array_n=ours.t, pixels=1)
     narrow = replace(ours, feature_words=port, weight_words=port, result_words=port)
     for change, design in (
         ("as specified", ours),
@@ -162,7 +162,6 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
         ("commands may be a single pass", _with(ours, splits=False)),
         ("no window", replace(ours, window_words=0)),
         ("one port a channel", narrow),
-        (f"an array of {shape(square)}", square),
     ):
         yield Step(change, step.schedule(graph, board, batch, design).gflops)
     written = search.plan(graph, board, batch, limits=search.WRITTEN)
