@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sdk_build import Driver, hexed
 
 from eftraind import wire
@@ -163,6 +165,41 @@ def test_hostile_bytes_are_judged_as_python_judges_them(codec):
             assert found == wanted, frames
         refused += wanted["kind"] == "WireError"
     assert 1000 < refused < 3900  # the mutations are neither all fatal nor all harmless
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**65), 2**65) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=8,
+)
+NAMES = (
+    *("code", "message", "remedy", "retryable", "first_seq", "count", "attempt", "request_id"),
+    *("version", "producer", "max_message_bytes", "heartbeat_s", "sample", "classes", "model"),
+    *("events", "shape", "dtype", "hash"),
+)
+CHANGES = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=3)
+
+
+@settings(max_examples=200, derandomize=True, database=None)
+@given(kind=st.sampled_from(["welcome", "error_put"]), changes=CHANGES, inner=CHANGES)
+def test_any_json_is_read_as_python_reads_it(codec, kind, changes, inner):
+    """Fields of any type, missing, doubled in depth; NaN and infinities, which are no JSON."""
+    header, body = golden(kind)
+    fields = json.loads(body)
+    if "sample" in fields:
+        fields["sample"] |= inner
+    text = json.dumps(fields | changes).encode()
+    if not halves_of_letters(text):
+        assert decoded(codec, (header, text)) == facts((header, text))
+
+
+@settings(max_examples=400, derandomize=True, database=None)
+@given(frames=st.lists(st.binary(max_size=80), max_size=4), kind=st.integers(0, 11))
+def test_any_bytes_are_read_as_python_reads_them(codec, frames, kind):
+    frames = [wire.MAGIC + bytes((1, kind, 0, 0)) + f[:56].ljust(56, b"\0") for f in frames]
+    frames[1:] = [frame[8:] for frame in frames[1:]]
+    if not any(map(halves_of_letters, frames)):
+        assert decoded(codec, frames) == facts(frames)
 
 
 def halves_of_letters(body):

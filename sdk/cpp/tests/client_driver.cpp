@@ -6,6 +6,7 @@
 
 #include "eftraind/eftraind.hpp"
 #include "eftraind/wire/encode.hpp"
+#include "faults.hpp"
 #include "lines.hpp"
 
 namespace {
@@ -79,6 +80,11 @@ class Server {
         if (command == "heard") return heard();
         if (command == "stats") return stats();
         if (command == "storm") return storm(line), "null";
+        if (command == "faults") {
+            faults::interrupt_every = line.number<int>();
+            faults::drop_bodies = line.number<int>();
+            return std::to_string(faults::interrupted.exchange(0));
+        }
         if (command == "close") return client_->close(Seconds(line.number<double>())), "null";
         if (command == "destroy") return client_.reset(), "null";
         if (command == "unwind") return unwind(), "null";

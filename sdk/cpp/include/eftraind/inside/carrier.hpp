@@ -124,19 +124,27 @@ class Carrier {
 
     void run() {
         thread_id_ = std::this_thread::get_id();
+        pthread_setname_np(pthread_self(), "eftraind-client");
         try {
+            context_.emplace();
             while (!ended()) {
                 turn();
             }
+        } catch (const Error& error) {
+            fail(error.message(), error.remedy());
         } catch (const std::exception& error) {
-            const std::lock_guard<std::mutex> lock(mutex_);
-            session_.end(Fault{FaultKind::client, std::string("the client failed: ") + error.what(),
-                               "make a new one", "internal"});
+            fail(error.what(), "make a new one");
         }
         tell();
         say_goodbye();
         listeners_.close();
+        context_.reset();  // waits for the goodbye
         thread_id_ = std::thread::id();  // the next thread may get the same
+    }
+
+    void fail(const std::string& why, const std::string& remedy) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        session_.end(Fault{FaultKind::client, "the client failed: " + why, remedy, "internal"});
     }
 
     bool ended() {
@@ -165,7 +173,7 @@ class Carrier {
         const auto prepared = [&](Socket& socket) {
             prepare(socket, events, options_, options_.keys && events.rfind("tcp://", 0) == 0);
         };
-        listeners_.update(context_, events, prepared, options_.log);
+        listeners_.update(*context_, events, prepared, options_.log);
         const bool more = send();
         poll(more);
         hear();
@@ -173,7 +181,7 @@ class Carrier {
     }
 
     void connect() {
-        connection_.emplace(context_, endpoint_, options_, ++connections_);
+        connection_.emplace(*context_, endpoint_, options_, ++connections_);
         const std::lock_guard<std::mutex> lock(mutex_);
         session_.opened(options_.clock());
     }
@@ -280,7 +288,7 @@ class Carrier {
     bool wake_sent_ = false;
     Waker waker_;
     // Only the thread touches these; sockets must be gone before their context.
-    Context context_;
+    std::optional<Context> context_;
     Listeners listeners_;
     std::optional<Connection> connection_;
     std::uint64_t connections_ = 0;
