@@ -17,6 +17,7 @@ from typing import Any
 from eftraind.errors import ConfigError, DeviceLost, EftraindError, GraphError, StateLocked
 
 EXIT_ERROR = 1
+EXIT_USAGE = 2
 EXIT_CONFIG = 78
 EXIT_LOCKED = 75
 EXIT_DEVICE = 74
@@ -181,7 +182,11 @@ COMMANDS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
-    given = parser().parse_args(arguments)
+    top = parser()
+    given = top.parse_args(arguments)
+    if given.run is None:
+        top.print_help(sys.stderr)
+        return EXIT_USAGE
     try:
         outcome = load(given.run)(given)
         if not isinstance(outcome, str):
@@ -224,7 +229,11 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="eftraind", description="A daemon that lets robots keep learning."
     )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    version = "commands.pages:version"
+    top.add_argument(
+        "--version", action="store_const", dest="run", const=version, help="print the version"
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
     for command in COMMANDS:
         below = commands.add_parser(command.name, help=command.text, description=command.text)
         below.set_defaults(run=command.run)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from eftraind import link
+from eftraind import cli, link
 from eftraind.clock import FakeClock
 from eftraind.power import PowerMeter, PowerSampler, find_rails
 from eftraind.sdnotify import Notifier
@@ -172,3 +172,10 @@ def test_records_hand_out_views() -> None:
     assert [(seq, bytes(view)) for seq, view in records.payloads()] == [(1, b"ab"), (3, b"c")]
     with pytest.raises(link.LinkError, match="add up"):
         list(link.Records(1, 4, 9, [1], [2], b"abc").payloads())
+
+
+def test_the_version_is_told_in_both_usual_ways_and_nothing_asked_is_help(capsys):
+    assert cli.main(["--version"]) == cli.main(["version"]) == 0
+    assert len(set(capsys.readouterr().out.split())) == 1
+    assert cli.main([]) == 2
+    assert "start and supervise" in capsys.readouterr().err

@@ -129,6 +129,7 @@ def test_a_device_is_measured_in_bounded_time_and_every_command_has_a_prediction
     assert (times > 0).all() and np.isfinite(times).all()
     assert choice.step_s == pytest.approx(times.sum())
     assert choice.longest_s <= given.device.slice_s or choice.plan.chunk == 1
+    assert choice.plan.fuse == (kind == "csim")
 
 
 def test_probes_stop_when_their_time_is_over():
