@@ -73,8 +73,8 @@ std::map<int, int> places_of(const Axis& cols, const Tiling& t) {
   std::map<int, int> places;
   Spot at = first_spot(undone(cols), t.rows, t.cols);
   for (int i = 0; i < t.images * t.rows * t.cols; ++i) {
-    CHECK(bank_of(at) < PIXELS && word_of(at) < Y_WORDS);
-    CHECK(places.emplace(word_of(at) * PIXELS + bank_of(at), i).second);
+    CHECK(at.seat.bank < PIXELS && word_of(at) < Y_WORDS);
+    CHECK(places.emplace(word_of(at) * PIXELS + at.seat.bank, i).second);
     advance(at);
   }
   return places;
@@ -103,7 +103,7 @@ void tiling(std::mt19937& random) {
       if (!has_pixel(at.sweep, at.at, lane)) continue;
       const int r = at.sweep.rows.out + at.at.row * at.sweep.rows.out_step;
       const int c = at.sweep.cols.out + (at.at.col * pace + lane) * at.sweep.cols.out_step;
-      const int bank = pace == 1 ? bank_of(at.at) : lane;
+      const int bank = at.seat.bank + lane;
       CHECK(places.at(word * PIXELS + bank) == (at.at.image * t.rows + r) * t.cols + c);
       ++met;
     }

@@ -202,31 +202,43 @@ inline void advance(Pixel& p, int rows, int cols) {
   ++p.image;
 }
 
-// The same over an output buffer: where each pixel lies.
+// A counter over the neighbours in a set of words: no division by PIXELS, which may be 3.
+struct Seat {
+  int bank, word;
+};
+
+inline void advance(Seat& s, int pace) {
+  s.bank += pace;
+  if (s.bank < PIXELS) return;
+  s.bank = 0;
+  ++s.word;
+}
+
+// A counter over the pixels of a tile in an output buffer, and where each lies.
 struct Spot {
   Pixel at;
   int rows, cols, sets, set_words;
-  int row, set, place;  // first words of the pixel's row, and in it of its set; place in the set
+  int row, set, first;  // first word of the pixel's row; its set; the set's first word in the row
+  Seat seat;
 };
 
 inline Spot first_spot(int stride, int rows, int cols) {
-  const Spot s = {{0, 0, 0}, rows, cols, row_sets(stride, cols), set_words(stride, cols), 0, 0, 0};
+  const Spot s = {{0, 0, 0}, rows, cols, row_sets(stride, cols), set_words(stride, cols), 0, 0, 0, {0, 0}};
   return s;
 }
 
-inline int bank_of(const Spot& s) { return s.place % PIXELS; }
-inline int word_of(const Spot& s) { return s.row + s.set + s.place / PIXELS; }
+inline int word_of(const Spot& s) { return s.row + s.first + s.seat.word; }
 
 inline void advance(Spot& s) {
   advance(s.at, s.rows, s.cols);
-  s.set += s.set_words;
-  if (s.set == s.sets * s.set_words || s.at.col == 0) {
-    s.set = 0;
-    ++s.place;
+  s.first += s.set_words;
+  if (++s.set == s.sets) {
+    s.set = s.first = 0;
+    advance(s.seat, 1);
   }
   if (s.at.col == 0) {
-    s.place = 0;
     s.row += s.sets * s.set_words;
+    s.set = s.first = s.seat.bank = s.seat.word = 0;
   }
 }
 
@@ -234,7 +246,7 @@ inline void advance(Spot& s) {
 struct Sweep {
   Line rows, cols;
   int in_rows, in_cols, out_rows;
-  int pace, sets, set_words;
+  int pace, set_words, row_words;
 };
 
 inline Sweep sweep_of(const Axis& rows, const Axis& cols, const Span& row, const Span& col, int pace) {
@@ -245,8 +257,8 @@ inline Sweep sweep_of(const Axis& rows, const Axis& cols, const Span& row, const
   s.in_cols = col.ins;
   s.out_rows = row.outs;
   s.pace = pace;
-  s.sets = row_sets(undone(cols), col.outs);
   s.set_words = set_words(undone(cols), col.outs);
+  s.row_words = row_words(undone(cols), col.outs);
   return s;
 }
 
@@ -258,20 +270,11 @@ inline bool has_pixel(const Sweep& s, const Pixel& step, int lane) { return step
 
 // Its index in the feature buffer, or -1 beyond the map.
 inline int input_of(const Sweep& s, const Pixel& step, int lane) {
-  const int k = step.col * s.pace + lane;
-  const int row = s.rows.in + step.row * s.rows.in_step, col = s.cols.in + k * s.cols.in_step;
+  const int row = s.rows.in + step.row * s.rows.in_step;
+  const int col = s.cols.in + step.col * s.pace * s.cols.in_step + lane * s.cols.in_step;
   const bool inside = row >= 0 && row < s.in_rows && col >= 0 && col < s.in_cols;
   return inside ? (step.image * s.in_rows + row) * s.in_cols + col : -1;
 }
-
-// The step's word in the output buffer. Of PIXELS pixels each lies in the bank of its number, a single one
-// in bank `bank_of`.
-inline int word_of(const Sweep& s, const Pixel& step) {
-  const int row = s.rows.out + step.row * s.rows.out_step;
-  const int set = (step.image * s.out_rows + row) * s.sets + s.cols.out;
-  return set * s.set_words + (s.pace == 1 ? step.col / PIXELS : step.col);
-}
-inline int bank_of(const Pixel& step) { return step.col % PIXELS; }
 
 // All taps of a tile, one sweep behind the other, so that a single loop runs through them without a
 // pause. A sweep takes at least REVISIT iterations, short ones run empty: an accumulator comes round
@@ -281,6 +284,7 @@ struct Taps {
   Sweep sweep;
   Line first_col;
   Pixel at;
+  Seat seat;                    // of the step's first pixel, in its set of words
   int row, col, tap, col_taps;  // of the tile's taps
   int k, area, wide;            // of the sweep's steps; of those over a row
   int areas[2][2], wides[2];    // of a sweep, by whether a dimension has one more than its least
@@ -302,7 +306,7 @@ inline Taps taps_of(const Axis& rows, const Axis& cols, const Span& row, const S
   t.cols = cols;
   t.sweep = sweep_of(rows, cols, row, col, pace);
   t.first_col = t.sweep.cols;
-  t.at.image = t.at.row = t.at.col = t.row = t.col = t.tap = t.k = 0;
+  t.at.image = t.at.row = t.at.col = t.row = t.col = t.tap = t.k = t.seat.bank = t.seat.word = 0;
   t.col_taps = col.taps;
 area_col:
   for (int c = 0; c < 2; ++c) {
@@ -321,8 +325,10 @@ area_col:
 // To the next step, or to the first of the next tap.
 inline void advance(Taps& t) {
   advance(t.at, t.sweep.rows.count, t.wide);
+  advance(t.seat, t.sweep.pace);
+  if (t.at.col == 0) t.seat.bank = t.seat.word = 0;
   if (++t.k < sweep_steps(t.area)) return;
-  t.k = t.at.image = t.at.row = t.at.col = 0;
+  t.k = t.at.image = t.at.row = t.at.col = t.seat.bank = t.seat.word = 0;
   ++t.tap;
   next_line(t.cols, t.sweep.cols);
   if (++t.col == t.col_taps) {
@@ -357,6 +363,10 @@ steps_row:
 
 // Where the step at hand reads, -1 beyond the map, and the word it writes, -1 if the sweep runs empty.
 inline int input_of(const Taps& t, int lane) { return t.k < t.area ? input_of(t.sweep, t.at, lane) : -1; }
-inline int word_of(const Taps& t) { return t.k < t.area ? word_of(t.sweep, t.at) : -1; }
+inline int word_of(const Taps& t) {
+  const Sweep& s = t.sweep;
+  const int row = t.at.image * s.out_rows + s.rows.out + t.at.row * s.rows.out_step;
+  return t.k < t.area ? row * s.row_words + s.cols.out * s.set_words + t.seat.word : -1;
+}
 
 }  // namespace eft

@@ -21,7 +21,7 @@ max_pixel:
     HLS(LOOP_TRIPCOUNT min=REVISIT max=50000)
     HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
     const bool first = p.first && p.rows.tap + at.row == 0 && p.cols.tap + at.col == 0;
-    const int from = input_of(at, 0), to = word_of(at), bank = bank_of(at.at);
+    const int from = input_of(at, 0), to = word_of(at), bank = at.seat.bank;
     if (to >= 0) {
       WATCH(y, bank, to, i);
     max_lane:
@@ -89,7 +89,7 @@ scatter_pixel:
     HLS(PIPELINE II=1)
     HLS(LOOP_TRIPCOUNT min=REVISIT max=50000)
     HLS(DEPENDENCE variable=y inter RAW distance=REVISIT true)
-    const int window = input_of(at, 0), to = word_of(at), bank = bank_of(at.at);
+    const int window = input_of(at, 0), to = word_of(at), bank = at.seat.bank;
     if (to >= 0 && window >= 0) {
       WATCH(y, bank, to, i);
     scatter_lane:
@@ -213,7 +213,7 @@ element_beat:
       const uint32_t channel = image * c.n + p.out_tile * T + lane;
       const uint32_t index = (channel * c.rows_in + row) * c.cols_in + col;
       const bool keeps = !dropped || mixed(drop.key + index) >= drop.threshold;
-      y[bank_of(at)][word_of(at)][lane] = keeps ? v : 0.0f;
+      y[at.seat.bank][word_of(at)][lane] = keeps ? v : 0.0f;
     }
     if (++quad == QUADS) {
       quad = 0;

@@ -132,7 +132,7 @@ dy_image:
       dy_lane:
         for (int e = 0; e < BEAT_WORDS; ++e) {
           HLS(UNROLL)
-          y[bank_of(at)][word_of(at)][q * BEAT_WORDS + e] = word.v[e];
+          y[at.seat.bank][word_of(at)][q * BEAT_WORDS + e] = word.v[e];
         }
         if (++q == QUADS) {
           q = 0;
@@ -484,7 +484,7 @@ store_image:
           for (int e = 0; e < BEAT_WORDS; ++e) {
             HLS(UNROLL)
             const int channel = tile * T + q * BEAT_WORDS + e;
-            const float sum = y[bank_of(at)][word_of(at)][q * BEAT_WORDS + e];
+            const float sum = y[at.seat.bank][word_of(at)][q * BEAT_WORDS + e];
             const float biased = sum + (f.add_bias ? bias[q][e] : 0.0f);
             float v = clamped(f, biased * factor_of(f, biased, mask[k][e], scale));
             if (flat(f, mask[k][e])) v = 0.0f;

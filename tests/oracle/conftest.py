@@ -1,5 +1,7 @@
 """Every test that takes `device` runs for each of them."""
 
+from pathlib import Path
+
 import oracle_rig
 import pytest
 import torch
@@ -28,3 +30,11 @@ def device(request: pytest.FixtureRequest) -> "oracle_rig.OpenDevice":
         return DEVICES[request.param]()
 
     return opened
+
+
+@pytest.fixture(scope="session")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The kernel that takes 2 pixels an iteration, T = 8."""
+    library = tmp_path_factory.mktemp("wide") / "kernel.so"
+    kernel.build(library, kernel.TESTED["wide"])
+    return library

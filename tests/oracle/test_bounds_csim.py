@@ -42,10 +42,12 @@ def inside(device: CsimDevice, case: Case) -> np.ndarray:
     return run(device, case)["dst"][GUARD_WORDS:-GUARD_WORDS].view(np.float32)
 
 
-def found(window: Window, t: int, x: np.ndarray, w: np.ndarray, dy: np.ndarray) -> list[np.ndarray]:
+def found(
+    window: Window, device: CsimDevice, x: np.ndarray, w: np.ndarray, dy: np.ndarray
+) -> list[np.ndarray]:
     """The same by csim."""
+    t = device.sizes.lanes
     px, pw, pdy = pack_map(x, t), pack_weights(w, t, t), pack_map(dy, t)
-    device = CsimDevice(t, memory_bytes=1 << 26)
     operands = [
         (Op.CONV_FP, {"src": px, "weights": pw.ravel(), "dst": pdy * 0}),
         (Op.CONV_BP, {"src": pdy, "weights": pw.ravel(), "dst": px * 0}),
@@ -54,7 +56,6 @@ def found(window: Window, t: int, x: np.ndarray, w: np.ndarray, dy: np.ndarray) 
     y, dx, dw = (
         inside(device, Case(window.command(op, Flag.NONE, t), places)) for op, places in operands
     )
-    device.close()
     return [
         unpack_map(y.reshape(pdy.shape), window.m),
         unpack_map(dx.reshape(px.shape), window.n),
@@ -62,29 +63,44 @@ def found(window: Window, t: int, x: np.ndarray, w: np.ndarray, dy: np.ndarray) 
     ]
 
 
-@pytest.mark.parametrize("t", kernel.SIZES)
-@pytest.mark.parametrize("window", SHAPES, ids=lambda w: f"{w.n}x{w.rows}x{w.cols}-{w.m}")
-def test_rounding_stays_within_the_bound(window: Window, t: int) -> None:
-    rng = np.random.default_rng(0)
+def stay_within_the_bound(window: Window, device: CsimDevice) -> None:
+    sizes, rng = device.sizes, np.random.default_rng(0)
     x = noise(rng, window.images, window.n, window.rows, window.cols)
     w = noise(rng, window.m, window.n, *window.kernel)
     dy = noise(rng, window.images, window.m, *window.out)
     taps = window.kernel[0] * window.kernel[1]
     partials = 1
-    while partials * taps < kernel.SIZES[t].revisit:
+    while partials * taps < sizes.revisit:
         partials *= 2
-    pixels = window.images * window.out[0] * window.out[1]
+    words = window.images * window.out[0] * math.ceil(window.out[1] / sizes.pixels)
     # FP, BP: a product, a tree over the lanes, one addition a tap and channel tile. Gradients: a
-    # product, one addition a pixel of a partial sum, one more a tile (none need divide), a tree.
+    # product, a tree over pixels, one addition a word of a partial sum, one more a tile (none need
+    # divide), a tree.
     tiles_cut = window.images * window.out[0]
+    pixels = math.ceil(math.log2(sizes.pixels))
     depths = [
-        1 + math.log2(t) + taps * tiles(window.n, t),
-        1 + math.log2(t) + taps * tiles(window.m, t),
-        1 + math.ceil(pixels / partials) + tiles_cut + math.log2(partials),
+        1 + math.log2(sizes.lanes) + taps * tiles(window.n, sizes.lanes),
+        1 + math.log2(sizes.lanes) + taps * tiles(window.m, sizes.lanes),
+        1 + pixels + math.ceil(words / partials) + tiles_cut + math.log2(partials),
     ]
     magnitudes = exact(window, abs(x), abs(w), abs(dy))
     results = zip(
-        found(window, t, x, w, dy), exact(window, x, w, dy), magnitudes, depths, strict=True
+        found(window, device, x, w, dy), exact(window, x, w, dy), magnitudes, depths, strict=True
     )
     for have, want, magnitude, depth in results:
         assert (abs(have - want) <= 1.01 * depth * UNIT * magnitude).all()
+
+
+@pytest.mark.parametrize("window", SHAPES, ids=lambda w: f"{w.n}x{w.rows}x{w.cols}-{w.m}")
+@pytest.mark.parametrize("t", kernel.SIZES)
+def test_rounding_stays_within_the_bound(t: int, window: Window) -> None:
+    device = CsimDevice(t, memory_bytes=1 << 26)
+    stay_within_the_bound(window, device)
+    device.close()
+
+
+@pytest.mark.parametrize("window", SHAPES, ids=lambda w: f"{w.n}x{w.rows}x{w.cols}-{w.m}")
+def test_rounding_of_several_pixels_does_too(window: Window, wide: Path) -> None:
+    device = CsimDevice(8, memory_bytes=1 << 26, library=wide)
+    stay_within_the_bound(window, device)
+    device.close()

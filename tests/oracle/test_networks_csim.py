@@ -1,6 +1,7 @@
 """Whole networks on csim beside PyTorch: losses, gradients, weights and logits of steps."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,5 +48,13 @@ NETWORKS = {
 def test_training_steps(name: str, lanes: int) -> None:
     build, plan, share = NETWORKS[name]
     device = CsimDevice(lanes, memory_bytes=1 << 28)
+    train_both(device, build(), plan, steps=2, rates=SMALL_RATES, share=share)
+    device.close()
+
+
+@pytest.mark.parametrize("name", ["1X", "LeNet-5"])
+def test_training_steps_of_several_pixels(name: str, wide: Path) -> None:
+    build, plan, share = NETWORKS[name]
+    device = CsimDevice(8, memory_bytes=1 << 28, library=wide)
     train_both(device, build(), plan, steps=2, rates=SMALL_RATES, share=share)
     device.close()
