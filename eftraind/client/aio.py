@@ -115,8 +115,11 @@ class AsyncClient:
 
     async def aclose(self, flush_timeout_s: float = 5.0) -> None:
         try:
-            if self._session.phase is not Phase.ENDED and flush_timeout_s > 0:
-                await self.flush(timeout_s=flush_timeout_s)
+            if flush_timeout_s > 0:
+                if self._session.phase is Phase.ENDED:
+                    self._carrier.read(self._session.report)
+                else:
+                    await self.flush(timeout_s=flush_timeout_s)
         finally:
             await asyncio.get_running_loop().run_in_executor(None, self._carrier.close)
 

@@ -131,6 +131,11 @@ class Session:
 
         self._wait(settled, late, deadline, done)
 
+    def report(self) -> None:
+        """Raise what no flush has told of a client that failed; who closes one knows."""
+        if not isinstance(self.failure, Closed):
+            self._refusals.report()
+
     def when_ready(self, deadline: float, done: Done) -> None:
         """`done` after the first WELCOME."""
 

@@ -118,8 +118,11 @@ class Client:
         Raises what `flush` raises if something could not be stored; all is freed even then.
         """
         try:
-            if self._session.phase is not Phase.ENDED and flush_timeout_s > 0:
-                self.flush(timeout_s=flush_timeout_s)
+            if flush_timeout_s > 0:
+                if self._session.phase is Phase.ENDED:
+                    self._carrier.read(self._session.report)
+                else:
+                    self.flush(timeout_s=flush_timeout_s)
         finally:
             self._carrier.close()
 

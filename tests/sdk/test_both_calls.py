@@ -275,6 +275,19 @@ def test_closing_tells_what_is_not_stored(daemon, client):
     assert client.heard() == ["refused closed 1 4"]
 
 
+def test_closing_tells_what_a_failed_client_lost(make, daemon, client):
+    """The user flushes nothing and listens to nothing, and hears of it all the same, once."""
+    daemon.hold_durable()
+    client.push_batch(images(4), [1] * 4)
+    client.flush("received")
+    with make(daemon.endpoint):
+        until(lambda: not client.stats().connected)
+        with pytest.raises(Refused, match="4 operations were refused") as caught:
+            client.close()
+        assert caught.value.code == "superseded"
+        client.close()
+
+
 @pytest.mark.parametrize(
     ("endpoint", "producer"),
     [("nonsense", "cam"), ("ipc:///tmp/x", "a/b"), ("ipc:///tmp/x", "x" * 65)],

@@ -33,7 +33,9 @@ def test_the_destructor_never_throws(daemon, client):
     daemon.refuse("label")
     client.push_batch(images(4), [1] * 4)
     client.ask("destroy")
-    assert client.heard() == ["refused label 1 4"]
+    refused, logged = client.heard()
+    assert refused == "refused label 1 4"
+    assert logged.startswith("log closing failed: 4 operations were refused")
 
 
 def test_an_exception_is_not_held_up_by_the_destructor(daemon, client):

@@ -31,7 +31,7 @@ STEPS = st.one_of(
     st.tuples(st.just("lose"), st.sampled_from(["to_daemon", "to_client"])),
     st.tuples(st.just("refuse"), st.sampled_from(["busy", "sequence", "label", "read_only"])),
     st.tuples(st.just("refuse_infer"), st.sampled_from(["engine_down", "shape"])),
-    st.tuples(st.just("time"), st.sampled_from([0.0107, 0.3011, 1.1013, 3.7])),
+    st.tuples(st.just("time"), st.sampled_from([0.0107, 0.3011, 1.1013, 3.7, -2.3])),
 )
 
 

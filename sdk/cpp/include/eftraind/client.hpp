@@ -42,14 +42,13 @@ class Client {
     Client& operator=(const Client&) = delete;
 
     /// Closes, after waiting for durability (Options::close_timeout; not during an exception). What
-    /// could not be stored is told to on_refused alone: call close() to have it thrown.
+    /// could not be stored is told to on_refused and the log: call close() to have it thrown.
     /// Never destroy a client in one of its own callbacks.
     ~Client() {
-        try {
-            const bool unwinding = std::uncaught_exceptions() > exceptions_;
+        const bool unwinding = std::uncaught_exceptions() > exceptions_;
+        inside::guarded(options_.log, "closing", [&] {
             close(unwinding ? Seconds(0.0) : options_.close_timeout);
-        } catch (...) {  // close() is for those who want to know
-        }
+        });
     }
 
     /// Send one sample; returns its sid, for `label` and `withdraw`. No label: it comes later.
@@ -115,12 +114,15 @@ class Client {
     /// Throws what `flush` throws if something could not be stored; all is freed even then.
     void close(Seconds flush_timeout = std::chrono::seconds(5)) {
         std::exception_ptr failure;
-        const bool ended = carrier_->call([](Session& session, double) {
-            return session.phase() == inside::Phase::ended;
-        });
-        if (!ended && flush_timeout.count() > 0) {
+        if (flush_timeout.count() > 0) {
             try {
-                flush(Level::durable, flush_timeout);
+                const bool ended = carrier_->call([](Session& session, double) {
+                    session.report();
+                    return session.phase() == inside::Phase::ended;
+                });
+                if (!ended) {
+                    flush(Level::durable, flush_timeout);
+                }
             } catch (...) {
                 failure = std::current_exception();
             }

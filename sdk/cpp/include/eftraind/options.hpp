@@ -29,7 +29,7 @@ struct Options : Settings {
     Seconds close_timeout{5.0};
     /// Larger messages of the daemon break the connection: a bound on this client's memory.
     std::uint64_t max_reply_bytes = 64U << 20;
-    /// Hears what a callback threw and which event could not be read.
+    /// Hears what a callback threw, what event could not be read, what a destructor did not store.
     std::function<void(const std::string&)> log = [](const std::string& words) {
         std::cerr << "eftraind: " << words << '\n';
     };

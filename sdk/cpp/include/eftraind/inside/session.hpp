@@ -114,6 +114,13 @@ class Session {
             deadline, std::move(done));
     }
 
+    /// Throws what no flush has told of a client that failed; who closes one knows.
+    void report() {
+        if (failure_ && failure_->kind != FaultKind::closed) {
+            refusals_.report();
+        }
+    }
+
     /// `done` after the first WELCOME.
     void when_ready(double deadline, Done done) {
         wait([this](double) { return welcome_.has_value(); },
