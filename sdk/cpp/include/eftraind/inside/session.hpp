@@ -71,7 +71,7 @@ class Session {
                     double deadline, Done done) {
         const std::uint64_t needed_bytes = waiting->bytes + settings_.max_pending_bytes / 8;
         wait(
-            [=](double now) {
+            [this, waiting, first_seq, needed_bytes](double now) {
                 const auto taken =
                     outbox_.has_room(needed_bytes) ? offer(*waiting, now) : std::nullopt;
                 *first_seq = taken.value_or(0);
