@@ -4,7 +4,7 @@
 #include <tuple>
 
 #include "bench.h"
-#include "geometry.h"
+#include "steps.h"
 
 using namespace bench;
 

@@ -2,7 +2,7 @@
 // that is a sum of products over channels or pixels goes through it; depthwise convolution and average
 // pooling use its diagonal alone. Arithmetic on chip only, no memory.
 #pragma once
-#include "geometry.h"
+#include "steps.h"
 
 namespace eft {
 
@@ -129,74 +129,6 @@ array_clear:
       }
     }
   }
-}
-
-inline int tile_words(const Axis& cols, const Pass& p) {
-  return p.images * p.rows.outs * row_words(undone(cols), p.cols.outs);
-}
-
-// Partial sums of a weight gradient with `taps` taps, a power of two: the accumulator of a tap must
-// not come round before REVISIT iterations.
-inline int partial_sums(int taps) {
-  int n = 1;
-partial_double:
-  for (int i = 0; i < 8; ++i) {
-    HLS(UNROLL)
-    if (n * taps < REVISIT) n *= 2;
-  }
-  return n;
-}
-
-// Weight gradients take the words of dy of a pass `partials` at a time, each group tap by tap; partial sum
-// q of a tap lies `q * taps` slots behind. The bias gradient is one more tap, whose pixels are (1, 0, ...).
-struct Groups {
-  Axis rows, cols;
-  Sweep sweep;
-  Line first_row, first_col;
-  Pixel group, at;
-  int words, wide, partials, taps, kernel, col_taps;
-  int before, tap, col, q;
-};
-
-inline Groups groups_of(const Axis& rows, const Axis& cols, const Pass& p) {
-  Groups g;
-  g.rows = rows;
-  g.cols = cols;
-  g.sweep = sweep_of(rows, cols, p.rows, p.cols, PIXELS);
-  g.first_row = g.sweep.rows;
-  g.first_col = g.sweep.cols;
-  g.at.image = g.at.row = g.at.col = g.before = g.tap = g.col = g.q = 0;
-  g.group = g.at;
-  g.words = tile_words(cols, p);
-  g.wide = steps_over(p.cols.outs, PIXELS);
-  g.kernel = p.rows.taps * p.cols.taps;
-  g.taps = g.kernel + (p.bias ? 1 : 0);
-  g.partials = partial_sums(g.taps);
-  g.col_taps = p.cols.taps;
-  return g;
-}
-
-inline int steps_of(const Groups& g) { return ceil_div(g.words, g.partials) * g.partials * g.taps; }
-
-// To the next word of the group, or the first of the next tap, or the next group.
-inline void advance(Groups& g) {
-  advance(g.at, g.sweep.out_rows, g.wide);
-  if (++g.q < g.partials) return;
-  g.q = 0;
-  next_line(g.cols, g.sweep.cols);
-  if (++g.col == g.col_taps) {
-    g.col = 0;
-    g.sweep.cols = g.first_col;
-    next_line(g.rows, g.sweep.rows);
-  }
-  if (++g.tap == g.taps) {
-    g.tap = g.col = 0;
-    g.sweep.rows = g.first_row;
-    g.sweep.cols = g.first_col;
-    g.group = g.at;
-    g.before += g.partials;
-  }
-  g.at = g.group;
 }
 
 // What the pixels of an iteration read, and whether they are there at all.

@@ -53,8 +53,8 @@ def test_unit_tests_pass_with_small_buffers(rest: list[str], tmp_path: Path) -> 
     ("name", "before", "after", "complaint"),
     [
         ("array.h", "= Adders<0, T>::sum(outer", "= product[0] + Adders<0, T>::sum(outer", "word"),
-        ("array.h", "if (n * taps < REVISIT) n *= 2;", "", "used too soon"),
-        ("geometry.h", "return most(area, REVISIT);", "return area + 1;", "used too soon"),
+        ("steps.h", "if (n * taps < REVISIT) n *= 2;", "", "used too soon"),
+        ("steps.h", "return most(area, REVISIT);", "return area + 1;", "used too soon"),
         ("array.h", "q / 2", "0", "read too often"),
         ("geometry.h", "outs) * PIXELS); }", "outs) * (PIXELS + 1)); }", "used too soon"),
         ("array.h", "WATCH(y, q, to, i)", "WATCH(y, 0, to, i)", "used twice in an iteration"),
