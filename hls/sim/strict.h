@@ -111,7 +111,8 @@ inline float gradient(const Shape& s, const eft::Tiling& t, int taps, const Floa
                 const int k = c0 + c + p;
                 const float d = s.y(dy, b, m, r, k);
                 const int at_row = r * s.stride_rows + row - s.pad_top, at_col = k * s.stride_cols + col - s.pad_left;
-                const bool inside = at_row >= 0 && at_row < s.rows && (s.fold() > 1 || (at_col >= 0 && at_col < s.cols));
+                const bool across = s.fold() > 1 || (at_col >= 0 && at_col < s.cols);
+                const bool inside = at_row >= 0 && at_row < s.rows && across;
                 any = any || row < 0 || inside;
                 if (row < 0) products[p] = 1.0f * d;
                 else if (inside) products[p] = s.x(x, b, n, at_row, at_col) * d;

@@ -96,8 +96,8 @@ static void write_entry(Word* control, int beat, int status, const Count& count,
 }
 
 static void write_header(Word* control, int beat, int ticket, int status, int index) {
-  const int words[HEADER_BEATS * BEAT_WORDS] = {
-      ticket, status, index, FEATURES, static_cast<int>(KERNEL_DIGEST), T | PIXELS << 16, X_DEPTH | Y_DEPTH << 16, W_DEPTH};
+  const int digest = static_cast<int>(KERNEL_DIGEST), lanes = T | PIXELS << 16, depth = X_DEPTH | Y_DEPTH << 16;
+  const int words[HEADER_BEATS * BEAT_WORDS] = {ticket, status, index, FEATURES, digest, lanes, depth, W_DEPTH};
 header_beat:
   for (int i = HEADER_BEATS - 1; i >= 0; --i) {  // the ticket last
     HLS(PIPELINE off)

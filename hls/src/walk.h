@@ -253,7 +253,8 @@ static int map_stage(const Word* features, const Word* weights, Word* results, c
 
 static int gradient_stage(const Word* features, const Word* weights, Word* results, const Work& k, Flow& f,
                           const Pass& next, float x[COPIES][X_DEPTH][T], float y[PIXELS][Y_WORDS][T],
-                          float xc[COPIES][X_DEPTH][T], float yc[PIXELS][Y_WORDS][T], float wc[W_DEPTH][T][T], const float ws[W_DEPTH][T][T]) {
+                          float xc[COPIES][X_DEPTH][T], float yc[PIXELS][Y_WORDS][T],
+                          float wc[W_DEPTH][T][T], const float ws[W_DEPTH][T][T]) {
   HLS(INLINE)
   load_pair(features, weights, k, next, x, y);
   const int steps = compute(k, f.now, xc, wc, yc);
