@@ -3,13 +3,12 @@
 import os
 import shutil
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, Dist, base_python
 
-ROOT = Path(__file__).parent.parent.parent
 HOME = "usr/lib/eftraind"
 
 
@@ -23,11 +22,11 @@ def run(*command: object, **given: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package(dist: Dist, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("dpkg-deb") is None:
         pytest.skip("dpkg-deb is not installed")
     out = tmp_path_factory.mktemp("deb")
-    return Path(run(ROOT / "scripts" / "deb", out).strip())
+    return Path(run(ROOT / "scripts" / "deb", out, EFTRAIND_WHEEL=str(dist.wheel)).strip())
 
 
 @pytest.fixture(scope="module")
@@ -74,15 +73,19 @@ def test_nothing_tells_where_it_was_built(tree: Path) -> None:
             assert str(ROOT).encode() not in path.read_bytes(), path
 
 
-def test_the_unpacked_tree_runs(tree: Path) -> None:
-    """With this environment's numpy and zmq in the place of Debian's."""
-    module = (sys.executable, "-P", "-m", "eftraind")
-    if sys.version_info < (3, 11):
-        module = (sys.executable, "-m", "eftraind")
-    here = {"PYTHONPATH": str(tree / HOME / "python")}
+def test_the_unpacked_tree_runs(tree: Path, libraries: Path) -> None:
+    """By its own commands, in a root that holds it; numpy and zmq are this environment's, in the
+    place of Debian's."""
+    wrapper = (tree / "usr/bin/eftraind").read_text()
+    python = (tree / HOME / "bin/python").read_text()
+    assert f"/{HOME}/bin/python" in wrapper and f"/{HOME}/python" in python
+    for script, text in (("usr/bin/eftraind", wrapper), (f"{HOME}/bin/python", python)):
+        moved = text.replace(f"/{HOME}", str(tree / HOME))
+        (tree / script).write_text(moved.replace("/usr/bin/python3", base_python()))
+    eftraind, here = tree / "usr/bin/eftraind", {"PYTHONPATH": str(libraries)}
     code = "import eftraind; print(eftraind.__file__)"
-    assert run(sys.executable, "-c", code, **here).startswith(str(tree))
-    assert run(*module, "version", **here).strip() == version("eftraind")
+    assert run(tree / HOME / "bin/python", "-c", code, **here).startswith(str(tree))
+    assert run(eftraind, "version", **here).strip() == version("eftraind")
     config = tree / "etc/eftraind/config.yaml"
-    assert "good" in run(*module, "check-config", "--config", config, **here)
-    assert run(*module, "plan", "--network", "lenet5", "--board", "pynq-z2", **here)
+    assert "good" in run(eftraind, "check-config", "--config", config, **here)
+    assert run(eftraind, "plan", "--network", "lenet5", "--board", "pynq-z2", **here)

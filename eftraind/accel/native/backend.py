@@ -2,10 +2,12 @@
 
 pyproject.toml names this module as build backend (PEP 517) and `BuildPy`, `BdistWheel` as commands.
 It is imported by its path, before any dependency of the package exists, and so imports no package.
-The library needs no Python headers: a wheel serves every Python 3 of one platform.
+The library needs no Python headers: a wheel serves every Python 3 of one platform. That is this
+machine, or what EFTRAIND_MACHINE names, with a cross compiler in CXX (scripts/wheels).
 """
 
 import importlib.util
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -51,6 +53,7 @@ HERE = Path(__file__).resolve().parent
 build = _module(HERE / "build.py")
 kernel_build = _module(HERE.parent / "kernel_build.py")
 
+MACHINE = os.environ.get("EFTRAIND_MACHINE", "")
 Settings = dict[str, Any] | None
 
 
@@ -78,7 +81,7 @@ class BuildPy(build_py):
         native = HERE
         if not self.editable_mode:
             native = Path(self.build_lib, "eftraind", "accel", "native")
-        compiler = build.build(native / build.LIBRARY)
+        compiler = build.build(native / build.LIBRARY, machine=MACHINE)
         kernel_build.build_all(compiler, native.parent)
         sys.stderr.write(f"eftraind: native kernels built with {shlex.join(compiler)}\n")
 
@@ -92,4 +95,5 @@ class BdistWheel(bdist_wheel):
         super().finalize_options()
 
     def get_tag(self) -> tuple[str, str, str]:
-        return "py3", "none", super().get_tag()[2]
+        platform = f"linux_{MACHINE}" if MACHINE else super().get_tag()[2]
+        return "py3", "none", platform
