@@ -183,6 +183,8 @@ class Session:
 
     def opened(self, now: float) -> None:
         """A new socket was made (libzmq connects it when it can)."""
+        if self.phase is Phase.ENDED:
+            return  # by another thread, since this one was wanted
         self._pulse.opened(now)
         client = "eftraind.client for Python"
         hello = Hello(self._settings.producer, client, instance=self._instance)

@@ -116,6 +116,10 @@ class Both:
         return self._python.stats()
 
     @property
+    def phase(self):
+        return self._python.phase
+
+    @property
     def failure(self):
         return self._python.failure
 

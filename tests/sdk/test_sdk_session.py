@@ -14,6 +14,7 @@ from sdk_build import Driver, hexed
 from test_client_session_model import BATCH_BYTES, SAMPLES, World, step
 
 from eftraind import wire
+from eftraind.client.pulse import Phase
 
 STEPS = st.one_of(
     st.tuples(st.just("push"), st.integers(1, 8)),
@@ -127,6 +128,18 @@ def test_a_script_of_everything(driver):
     # HELLO, INFER, two PUTs for 8 samples, the other operations, PING; BYE is end's
     assert world.session.frames >= 9
     assert world.session.stats().durable == 8 + 3 + 1 + 3 + 1 + 2
+
+
+def test_nothing_revives_a_session_that_ended(driver):
+    """A user may close while the carrier is making a socket: it would go on for ever."""
+    session = Both(driver)
+    assert session.wants_connection(0.0)
+    session.end()
+    session.opened(0.0)
+    session.handshake_failed(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 0, True, 0.1)
+    session.broken(0.2)
+    assert not session.wants_connection(9.0)
+    assert session.phase is Phase.ENDED
 
 
 def test_what_is_refused_on_the_spot(driver):

@@ -172,6 +172,9 @@ class Session {
 
     /// A new socket was made (libzmq connects it when it can).
     void opened(double now) {
+        if (phase() == Phase::ended) {
+            return;  // by another thread, since this one was wanted
+        }
         pulse_.opened(now);
         control_.assign({wire::hello(settings_.producer, "eftraind for C++", instance_)});
     }
