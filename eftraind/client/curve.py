@@ -52,15 +52,20 @@ def find(given: Keys | None, endpoint: str, environ: Mapping[str, str]) -> KeyFi
             code="keys",
         )
     for key in (given.server, given.public, given.secret):
-        try:
-            z85.decode(key)
-        except (KeyError, ValueError, struct.error) as error:
+        if not _is_key(key):
             raise ClientError(
                 f"a key of {len(key)} characters is no CURVE key",
                 remedy="a key is 40 characters of Z85, as eftraind keygen prints it",
                 code="keys",
-            ) from error
+            )
     return given
+
+
+def _is_key(word: str) -> bool:
+    try:
+        return len(z85.decode(word)) == 32
+    except (KeyError, ValueError, struct.error):  # not every 40 letters of Z85 are 32 bytes
+        return False
 
 
 def use(socket: Any, keys: KeyFile | None) -> None:

@@ -243,6 +243,15 @@ def test_events_of_a_daemon_that_came_back_elsewhere(make, raw):
             client.close(flush_timeout_s=0)
 
 
+def test_a_daemon_without_events(make, raw):
+    opening = Opening(make, raw.endpoint)
+    raw.greet()
+    with opening.result() as client:
+        with pytest.raises(ClientError, match="names no endpoint for events"):
+            client.listen()
+        client.close(flush_timeout_s=0)
+
+
 def test_a_callback_cannot_wait(daemon, client):
     client.listen("swapped", "wait")
 

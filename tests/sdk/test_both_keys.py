@@ -226,6 +226,13 @@ def test_a_key_file_that_is_none(make, tmp_path, text, mode, words):
     assert KEY not in str(caught.value)
 
 
+def test_keys_that_are_none(make):
+    keys = KeyFile(KEY, KEY, "short")
+    with pytest.raises(ClientError, match="a key of 5 characters") as caught:
+        make("tcp://127.0.0.1:1", keys=keys)
+    assert caught.value.code == "keys"
+
+
 def test_a_hash_within_a_key_begins_no_comment(make, tmp_path):
     file = tmp_path / "key"
     file.write_text(FILE)

@@ -127,7 +127,7 @@ ODD = {
     "a number too large": welcome(classes=2**64),
     "a real for an integer": welcome(classes=10.0),
     "a boolean for an integer": welcome(classes=True),
-    "escapes": error(rb'"\"\\\/\b\f\n\r\t\u00e9\u20ac\ud83d\ude00"'),
+    "escapes": error(rb'"\"\\\/\b\f\n\r\t\u00E9\u20ac\ud83d\ude00"'),
     "letters": error('"é€😀"'.encode()),
     "an unknown escape": error(rb'"\x41"'),
     "an escape that ends": error(rb'"\u00e'),
@@ -135,6 +135,7 @@ ODD = {
     "half a letter": error(b'"\xe2\x82"'),
     "a zero byte": error(b'"a\0b"'),
     "NaN": (golden("welcome")[0], b'{"heartbeat_s":NaN}'),
+    "a negative count": error(b'"x","count":-1'),
     "leading zeros": error(b'"x","count":01'),
     "a bare minus": error(b'"x","count":-'),
     "a heartbeat beyond doubles": (

@@ -130,6 +130,63 @@ def test_a_script_of_everything(driver):
     assert world.session.stats().durable == 8 + 3 + 1 + 3 + 1 + 2
 
 
+def welcomed_back(world, received_seq):
+    """A new connection, on which the daemon tells this number."""
+    world.break_connection()
+    world.session.opened(world.now)
+    stream = wire.Stream((8, 8, 1), "uint8", 10, BATCH_BYTES)
+    welcome = wire.Welcome("cam", wire.Ledger(received_seq, 0, 10**6), stream, 1.0)
+    world.session.receive([bytes(frame) for frame in welcome.frames()], world.now)
+
+
+@pytest.mark.parametrize(("sent", "received_seq"), [(True, 5), (False, 4), (True, 4)])
+def test_numbers_that_another_client_has_used(driver, sent, received_seq):
+    """More than was numbered, or than was sent: somebody else. The last case is none of these."""
+    world = TwoClients(driver, credit_bytes=1 << 20)
+    world.push(4)
+    if sent:
+        world.client_turn()
+    world.session.flush("durable", 9.0, 0.0)
+    welcomed_back(world, received_seq)
+    assert (world.session.phase is Phase.READY) == (sent and received_seq == 4)
+    if world.session.failure is not None:
+        assert world.session.failure.code == "superseded"
+
+
+def test_a_put_lost_with_nothing_behind_it_heals_by_ping(driver):
+    world = TwoClients(driver)
+    world.push(4)
+    world.client_turn()
+    world.to_daemon.clear()
+    world.now += 1.1
+    world.client_turn()
+    world.daemon_turn()
+    world.hear()
+    world.settle()
+    assert (world.session.stats().durable, world.session.stats().resent) == (4, 4)
+
+
+def test_dropping_when_all_is_on_its_way(driver):
+    """Nothing can be dropped: what is new is taken all the same, and credit bounds it."""
+    arguments = {"policy": "drop_oldest", "max_pending_bytes": BATCH_BYTES}
+    world = TwoClients(driver, credit_bytes=1 << 20, **arguments)
+    for _ in range(3):
+        world.push(4)
+        world.client_turn()
+    assert (world.session.stats().pending, world.session.stats().dropped) == (12, 0)
+
+
+def test_an_end_is_told_to_all_that_wait(driver):
+    world = TwoClients(driver)
+    world.push(4)
+    world.infer(9.0)
+    world.flush("durable")
+    world.session.end()
+    world.infer(9.0)
+    world.flush("durable")
+    assert world.session.offer(world.session.batch(SAMPLES[:2], [0, 1]), 0.0) is None
+
+
 def test_nothing_revives_a_session_that_ended(driver):
     """A user may close while the carrier is making a socket: it would go on for ever."""
     session = Both(driver)
@@ -156,6 +213,9 @@ def test_what_is_refused_on_the_spot(driver):
         lambda: session.late_label([99], [1]),
         lambda: session.late_label([0], [1]),
         lambda: session.withdrawal([5]),
+        lambda: session.withdrawal([]),
+        lambda: session.sample(SAMPLES[:2], 1),
+        lambda: session.late_label([1, 1], [1]),
     ):
         assert session.offer(make(), 0.0) is None
     session.infer(np.zeros((5, 8, 8, 1), np.uint8), 1.0, 0.0)  # more than one message holds
