@@ -70,6 +70,6 @@ def raw():
     from rawdaemon import RawDaemon
 
     with tempfile.TemporaryDirectory(prefix="eft") as folder:
-        daemon = RawDaemon(folder)
+        daemon = RawDaemon(f"ipc://{folder}/s")
         yield daemon
         daemon.close()

@@ -13,12 +13,13 @@ STREAM = wire.Stream(SHAPE, "uint8", 10, 10**6)
 
 
 class RawDaemon:
-    def __init__(self, folder, heartbeat_s=0.1):
+    def __init__(self, endpoint, heartbeat_s=0.1):
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.ROUTER)
         self.socket.linger = 0
-        self.endpoint = f"ipc://{folder}/s"
-        self.socket.bind(self.endpoint)
+        self.socket.ipv6 = "[" in endpoint
+        self.socket.bind(endpoint)
+        self.endpoint = self.socket.last_endpoint.decode()
         self.welcome = wire.Welcome("cam", wire.Ledger(0, 0, 10**6), STREAM, heartbeat_s)
 
     def receive_any(self):

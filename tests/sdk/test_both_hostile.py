@@ -47,7 +47,7 @@ def test_a_hostile_daemon(make, seed):
     """1000 messages, each judged by a live client, which never falls silent."""
     messages = hostile_messages(np.random.default_rng(seed))
     with tempfile.TemporaryDirectory(prefix="eft") as folder:
-        raw = RawDaemon(folder)
+        raw = RawDaemon(f"ipc://{folder}/s")
         opening = Opening(lambda endpoint: make(endpoint, policy="drop_oldest"), raw.endpoint)
         raw.greet()
         with opening.result() as client:

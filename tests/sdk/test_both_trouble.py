@@ -235,6 +235,20 @@ def test_byes_are_said(raw, raw_client):
     raw.receive(wire.Bye)
 
 
+def test_a_daemon_at_an_address_of_ipv6(make):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    raw = RawDaemon("tcp://[::1]:*")
+    opening = Opening(make, raw.endpoint)
+    raw.greet()
+    with opening.result() as client:
+        assert client.stats().connected
+        client.close(flush_timeout_s=0)
+    raw.close()
+
+
 def test_no_daemon(make):
     with pytest.raises(Disconnected, match="did not answer") as caught:
         make("ipc:///tmp/eft-nobody-listens", connect_timeout_s=0.2)
@@ -250,7 +264,7 @@ def test_a_daemon_that_comes_later(make):
             opening = Opening(make, f"ipc://{folder}/s")
             listener.accept()[0].close()
         os.unlink(f"{folder}/s")
-        raw = RawDaemon(folder)
+        raw = RawDaemon(f"ipc://{folder}/s")
         raw.greet()
         with opening.result() as client:
             assert client.stats().connected

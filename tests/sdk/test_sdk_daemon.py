@@ -1,12 +1,14 @@
 """The C++ client and the real daemon, as processes: kill -9, late labels, predictions, events."""
 
 import json
+import sys
 import threading
 
 import numpy as np
 import pytest
 from cppclient import CppClient
 from realdaemon import RealDaemon, journal_records, until
+from sdk_build import ROOT, run
 
 from eftraind.client import Client
 from eftraind.demo.data import load as load_data
@@ -77,6 +79,21 @@ def test_killing_front_and_engine_loses_and_doubles_nothing(programs, digits):
         found = journal_operations(daemon.config)
     assert len(found) == len(sent)
     assert found == sorted(sent)
+
+
+def test_the_sensor_apps(programs):
+    """The examples as users run them, one after the other under one producer name."""
+    with RealDaemon() as daemon:
+        for command in (
+            [sys.executable, str(ROOT / "examples" / "sensor.py")],
+            [str(programs.parent / "examples" / "sensor")],
+        ):
+            last = run(*command, daemon.endpoint, "3").splitlines()[-1]
+            assert last.startswith("52 operations durable"), last
+        daemon.stop()
+        stored = [op for _, op, _, _ in journal_operations(daemon.config)]
+    assert len(stored) == 2 * 52
+    assert [stored.count(op) for op in Op] == [2 * 48, 2 * 3, 2 * 1]
 
 
 def test_predictions_and_events_are_those_that_python_sees(programs, digits):
