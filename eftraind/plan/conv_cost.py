@@ -56,6 +56,15 @@ def iterations(c: Command, tiling: Tiling, design: Design) -> tuple[int, int]:
     return sum(times * one for times, one in turns), sum(times for times, _ in turns)
 
 
+def emptied(c: Command, tiling: Tiling, design: Design) -> int:
+    """Passes after which the array's pipeline runs empty."""
+    walk = _walk(Job(c), tiling, design)
+    followed = sum(
+        times for times, turn, _, after in walk.passes() if after and walk.followed(turn)
+    )
+    return iterations(c, tiling, design)[1] - followed
+
+
 def _walk(job: Job, tiling: Tiling, design: Design) -> "_Map | _Gradient":
     kind = _Gradient if job.command.op is Op.CONV_WU else _Map
     return kind(job, tiling, design)
@@ -79,7 +88,10 @@ class _Walk(ABC):
 
     def round(self, turn: Any = None, before: Any = None, after: Any = None) -> Round:
         """Compute `turn`, load for the pass after, store what the pass before left."""
-        compute = self.iterations(turn) + self.design.pipeline_cycles if turn else 0
+        drain = self.design.pipeline_cycles
+        behind = self._behind(turn, before) if turn and before else None
+        empties = 0 if after and self.followed(turn) else drain
+        compute = self.iterations(turn) + empties if turn else 0
         return Round(
             compute,
             self.loads(after) if after else (),
@@ -87,7 +99,25 @@ class _Walk(ABC):
             self.load_waits(after) if after and not self.design.traits.blocks else 0,
             self.store_runs(before) if before and not self.design.traits.streams else 0,
             self.store_cycles(before) if before and not self.design.traits.leads else 0,
+            drain if behind else 0,
+            behind,
         )
+
+    def _behind(self, turn: Any, before: Any) -> Round | None:
+        """The round of the pass before, if its results to store come out in this one. It stored
+        nothing itself: else its pass was not followed."""
+        if not self.followed(before) or not self.stores(before):
+            return None
+        return Round(self.iterations(before), self.loads(turn))
+
+    def followed(self, turn: Any) -> bool:
+        """The next pass enters the array before this one's results are out."""
+        traits = self.design.traits
+        return bool(turn and traits.follows and traits.overlaps and not self.empties(turn))
+
+    @abstractmethod
+    def empties(self, turn: Any) -> bool:
+        """The array's pipeline runs empty after the pass."""
 
     @abstractmethod
     def iterations(self, turn: Any) -> int:
@@ -132,6 +162,7 @@ class _Map(_Walk):
 
     def __init__(self, job: Job, tiling: Tiling, design: Design) -> None:
         super().__init__(job, tiling, design)
+        self._clears = 0 in self.shape.row_taps() or 0 in self.shape.col_taps()
         number = sum(count for _, count in self.out_steps)
         self._groups: Runs[Loops] = []
         whole = self.out_steps[0][0]
@@ -173,6 +204,11 @@ class _Map(_Walk):
     def opens(self, turn: Any) -> bool:
         """The pass is the first of an output tile."""
         return bool(turn[3].place == 0)
+
+    def empties(self, turn: Any) -> bool:
+        """Of a command that clears output pixels, or stores after every pass: there the store would
+        wait for the results as well."""
+        return self._clears or bool(turn[3].place == 0 and turn[3].last)
 
     def _fresh(self, turn: Any) -> bool:
         image, area = turn[0], turn[1]
@@ -219,8 +255,8 @@ class _Map(_Walk):
         visit = turn[0].value, turn[1].value
         if visit not in self.computing:
             self.computing[visit] = self._sweeps(*visit)
-        shape, cycles = self.shape, self.computing[visit]
-        if turn[3].place == 0 and (0 in shape.row_taps() or 0 in shape.col_taps()):
+        cycles = self.computing[visit]
+        if turn[3].place == 0 and self._clears:
             cycles += visit[0] * visit[1].words(self.design.pixels)
         return cycles
 
@@ -253,6 +289,10 @@ class _Gradient(_Walk):
     def opens(self, turn: Any) -> bool:
         """The pass is the first of a gradient tile."""
         return bool(turn[2].place == 0 and turn[3].place == 0)
+
+    def empties(self, turn: Any) -> bool:
+        """The last of a gradient tile: its partial sums are added up."""
+        return _last_visit(turn[2], turn[3])
 
     def loads(self, turn: Any) -> Words:
         """x on the port for features, dy on the one for weights."""

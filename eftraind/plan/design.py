@@ -32,6 +32,10 @@ GATHER_LUT = 150
 whose adders and multiplier are idle then."""
 GATHER_BRAM36 = 8
 """Two sums, in eight parts so that an adder meets none too soon, of each of up to 512 channels."""
+FOLLOW_LUT = 600
+"""The next pass set up beside the running one: a second copy of the loops' registers, some 30 of up
+to 16 bits, each bit with a selection of what is loaded; the choice of output buffer that goes down
+the pipeline, 2 bits in shift registers; a count of what is still to come out."""
 MASTER_LUT = 500
 MASTER_LUT_PER_WORD = 150
 """An AXI4 master with its share of the interconnect, plus that for each word of its width."""
@@ -67,11 +71,16 @@ class Traits:
     splits: bool = True
     """What would be fewer than PASSES passes is cut smaller, so that its load and its store run
     beside computing."""
+    follows: bool = True
+    """A pass enters the array while the results of the one before come out of its pipeline; else
+    the pipeline runs empty after each."""
 
 
 SPECIFIED = Traits()
 PASSES = 4
-AS_WRITTEN = Traits(streams=False, beside=False, gathers=False, leads=False, splits=False)
+AS_WRITTEN = Traits(
+    streams=False, beside=False, gathers=False, leads=False, splits=False, follows=False
+)
 """As the sources in hls are so far."""
 RUN = 64
 
@@ -211,6 +220,7 @@ def resources(design: Design) -> Resources:
     fifos = math.ceil(words / 2)
     if design.window_words:
         lut += WINDOW_LUT_PER_WORD * design.window_width + BANK_LUT * design.window_banks
+    lut += FOLLOW_LUT * design.traits.follows
     gathers, leads = design.traits.gathers, design.traits.leads
     lut += GATHER_LUT * design.result_words * (gathers or (design.traits.fuses and leads))
     if not leads:

@@ -42,6 +42,8 @@ class Stream:
     channel: Channel
     words: int
     waits: bool = False
+    after: float = 0.0
+    """Cycles before it is asked for."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Machine:
         )
 
     def ends(self, streams: Sequence[Stream]) -> list[float]:
-        """When each stream has ended, if all are asked for at time 0.
+        """When each stream has ended, if all are asked for at time 0, or `after` it.
 
         A stream is a fluid through the DRAM. It begins half a read's latency, or a write's first
         burst, after it was asked for, and streams that together exceed the DRAM share it in
@@ -126,13 +128,13 @@ class Machine:
 
     def _begin(self, stream: Stream) -> float:
         if not stream.channel.writes:
-            return self.read_latency / 2
-        first = self._first_burst(stream) / self.rates[stream.channel]
+            return stream.after + self.read_latency / 2
+        first = stream.after + self._first_burst(stream) / self.rates[stream.channel]
         return first + (self.read_latency if stream.waits else 0.0)
 
     def _alone(self, stream: Stream) -> float:
         """End of a stream that has the DRAM to itself; a write's last burst follows its bus."""
-        moving = stream.words / min(self.rates[stream.channel], self.dram)
+        moving = stream.after + stream.words / min(self.rates[stream.channel], self.dram)
         if not stream.channel.writes:
             return self.read_latency + moving
         last = self._first_burst(stream) / self.dram

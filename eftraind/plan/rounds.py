@@ -27,6 +27,10 @@ class Round:
     """Runs in which a store first reads, then writes; 0: both at once."""
     store_cycles: int = 0
     """What a store computes: beside moving, or between the runs."""
+    drain: int = 0
+    """From the end of computing in the round `behind` until the results to store are out."""
+    behind: "Round | None" = None
+    """The round before, if its pass was followed."""
 
 
 @dataclass
@@ -74,13 +78,15 @@ def round_cycles(machine: Machine, one: Round) -> tuple[float, str]:
     """Cycles of one round and what holds it up."""
     waits = any(words and not channel.writes for channel, words in one.store)
     streams = [Stream(channel, words) for channel, words in one.load if words]
-    loads = len(streams)
+    loads, after = len(streams), _out_after(machine, one)
     streams += [
-        Stream(channel, words, waits and channel.writes) for channel, words in one.store if words
+        Stream(channel, words, waits and channel.writes, after)
+        for channel, words in one.store
+        if words
     ]
     longest, cause = float(one.compute), "compute"
-    if one.store_cycles > longest:
-        longest, cause = float(one.store_cycles), Channel.OUT.value
+    if one.store_cycles and after + one.store_cycles > longest:
+        longest, cause = after + one.store_cycles, Channel.OUT.value
     late = [one.load_waits * machine.read_latency, _run_cycles(machine, one)]
     if machine.latest(streams) + max(late) <= longest:
         return longest, cause
@@ -93,6 +99,15 @@ def round_cycles(machine: Machine, one: Round) -> tuple[float, str]:
         if end > longest:
             longest, cause = end, "dram" if end > 1.1 * unshared else stream.channel.value
     return longest, cause
+
+
+def _out_after(machine: Machine, one: Round) -> float:
+    """When in this round the results to store are out: a round that waits for its load has seen
+    them come."""
+    if one.behind is None:
+        return 0.0
+    lasts, _ = round_cycles(machine, one.behind)
+    return max(0.0, one.drain - (lasts - one.behind.compute))
 
 
 def _run_cycles(machine: Machine, one: Round) -> float:

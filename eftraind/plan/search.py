@@ -246,27 +246,34 @@ class _Search:
         ]
 
     def _buffers_of(self, design: Design) -> list[Design]:
-        """For each depth of the weight buffer the deepest others that fit."""
+        """For each depth of the weight buffer the deepest others that fit, features as deep as
+        outputs or twice as deep."""
         found = []
-        for taps in WEIGHT_TILES:
+        for taps, twice in product(WEIGHT_TILES, (1, 2)):
             for depth in sorted(DEPTHS, reverse=True):
-                other = replace(design, weight_tiles=taps, feature_depth=depth, output_depth=depth)
+                other = replace(
+                    design, weight_tiles=taps, feature_depth=min(twice * depth, DEPTHS[-1]),
+                    output_depth=depth,
+                )  # fmt: skip
                 if self._budget.holds(resources(other), self._board.fabric):
                     found.append(other)
                     break
         return found
 
     def _windows_of(self, design: Design) -> list[Design]:
-        """All of the step on chip, with buffers that leave room for it."""
+        """All of the step on chip, with buffers that leave room for it. Only LOAD goes by the
+        ports then: that for weights, which brings its labels, may be narrow."""
         if not self._limits.windows:
             return []
         words = window.need_words(self._program(design.t), design)
+        narrow = self._board.ports.width_bits // 32
         return [
             replace(
                 design, window_words=words, feature_depth=depth, output_depth=depth,
-                weight_tiles=taps,
+                weight_tiles=taps, weight_words=port,
             )
             for depth, taps in product(DEPTHS, WEIGHT_TILES)
+            for port in dict.fromkeys((design.weight_words, narrow))
         ]  # fmt: skip
 
     def _clocks_of(self, design: Design) -> list[Design]:

@@ -36,6 +36,11 @@ class Pass:
 
     loads: Pieces = field(default_factory=dict)
     cycles: int = 0
+    """Until its last operands have gone in."""
+    drain: int = 0
+    """From there until its last result is out."""
+    followed: bool = False
+    """The next pass does not wait for that."""
     stores: Pieces = field(default_factory=dict)
 
 
@@ -59,29 +64,32 @@ class Kernel:
         """Cycles of a command: fetched, decoded, all its passes, its status written."""
         self._together(0, {Channel.WEIGHTS: [COMMAND_WORDS]}, {})
         self._together(DECODE_CYCLES, {}, {})
-        computing: Pass | None = None
+        computing = Pass()
         finished: Pieces = {}
+        out = 0.0  # when the results of the pass before have come out
         for coming in passes:
-            self._together(computing.cycles if computing else 0, coming.loads, finished)
-            finished = computing.stores if computing else {}
-            computing = coming
-        if computing:
-            self._together(computing.cycles, {}, finished)
-            self._together(0, {}, computing.stores)
+            done = self._events.now + computing.cycles + computing.drain
+            busy = computing.cycles + (0 if computing.followed else computing.drain)
+            self._together(busy, coming.loads, finished, out)
+            finished, out, computing = computing.stores, done, coming
+        self._together(computing.cycles + computing.drain, {}, finished, out)
+        self._together(0, {}, computing.stores)
         self._together(0, {}, {Channel.OUT: [STATUS_WORDS]})
         return self._events.now
 
-    def _together(self, cycles: int, loads: Pieces, stores: Pieces) -> None:
-        """One round: all three units start now, and the next round waits for all of them. A store
-        that reads (a mask, old sums) begins to write when the first of those words are there."""
+    def _together(self, cycles: int, loads: Pieces, stores: Pieces, results: float = 0.0) -> None:
+        """One round: all three units start now, the store not before its `results` are out, and the
+        next round waits for all of them. A store that reads (a mask, old sums) begins to write when
+        the first of those words are there."""
         start = self._events.now
         self._events.at(start + cycles, lambda: None)
         reads = {channel: part for channel, part in stores.items() if not channel.writes}
         writes = {channel: part for channel, part in stores.items() if channel.writes}
         self._move(loads)
-        self._move(reads)
         wait = max((self._ports[channel].latency for channel in reads), default=0.0)
-        self._events.at(start + wait, lambda: self._move(writes))
+        store = max(start, results)
+        self._events.at(store, lambda: self._move(reads))
+        self._events.at(store + wait, lambda: self._move(writes))
         self._events.run()
 
     def _move(self, pieces: Pieces) -> None:
@@ -113,7 +121,7 @@ def _stream_passes(job: Job, design: Design) -> Iterator[Pass]:
     moved = map_cost.traffic(job, design)
     number = map_cost.blocks(job, moved, design)
     for index in range(number):
-        one = Pass(cycles=_share(moved.work, index, number) + design.pipeline_cycles)
+        one = Pass(cycles=_share(moved.work, index, number), drain=design.pipeline_cycles)
         for channel, words in moved.loads.items():
             one.loads[channel] = [_share(words, index, number)]
         for channel, words in moved.stores.items():
@@ -191,7 +199,11 @@ def _map_passes(job: Job, tiling: Tiling, design: Design) -> Iterator[Pass]:
                     out = [images * box.height * box.width * design.t] * m
                     for step, n in enumerate(loop.n):
                         source = m if c.groups > 1 else n
-                        one = Pass(cycles=busy + (clear if step == 0 else 0))
+                        one = Pass(
+                            cycles=busy + (clear if step == 0 else 0),
+                            drain=design.pipeline_cycles,
+                            followed=design.traits.follows and len(loop.n) > 1 and not clear,
+                        )
                         one.loads[Channel.IN] = [loaded * loop.lanes] * source
                         if fresh:
                             one.loads[Channel.WEIGHTS] = _weight_pieces(c, m, n, loop.lanes, design)
@@ -212,7 +224,11 @@ def _gradient_passes(job: Job, tiling: Tiling, design: Design) -> Iterator[Pass]
         for step, n in enumerate(loop.n):
             for number, (images, box) in enumerate(visits):
                 last = number == len(visits) - 1
-                one = Pass(cycles=_outer_cycles(c, images, box, step == 0, last, design))
+                one = Pass(
+                    cycles=_outer_cycles(c, images, box, step == 0, last, design),
+                    drain=design.pipeline_cycles,
+                    followed=design.traits.follows and not last,
+                )
                 source = m if c.groups > 1 else n
                 one.loads[Channel.IN] = [images * _source_pixels(c, box) * loop.lanes] * source
                 one.loads[Channel.WEIGHTS] = [images * box.height * box.width * design.t] * m
@@ -277,7 +293,7 @@ def _sweep_cycles(c: Command, images: int, box: _Box, design: Design) -> int:
             wide = sum((col + c.pad_left - tap_col) % strides[1] == 0 for col in cols)
             sweep = images * lines * math.ceil(wide / design.pixels)
             cycles += max(sweep, design.revisit)
-    return cycles + design.pipeline_cycles
+    return cycles
 
 
 def _clear_cycles(c: Command, images: int, box: _Box, design: Design) -> int:
@@ -305,4 +321,4 @@ def _outer_cycles(
     while last and partials > 1:
         partials //= 2
         cycles += partials * taps * design.array_n
-    return cycles + design.pipeline_cycles
+    return cycles

@@ -84,7 +84,7 @@ def asked() -> Iterator[Asked]:
     share = one.schedule.gflops / rate
     yield Asked(
         "cifar1x", "zcu102", 1, "not reported", "85 % of batch 128", share >= 0.85,
-        f"{one.schedule.gflops:.1f} GFLOPS, {share:.0%}", one,
+        f"{one.schedule.gflops:.1f} GFLOPS, {share:.1%}", one,
     )  # fmt: skip
     norm, plain = found("vgg16bn", "zcu102", 8), found("vgg16", "zcu102", 8)
     loss = 1 - norm.schedule.gflops / plain.schedule.gflops
@@ -118,7 +118,9 @@ def ablation(network: str, board_name: str, batch: int) -> Iterator[Step]:
         f"{ours.pixels} pixels a cycle: the published kernel at our clock and array",
         model.plan(graph, target, batch, wider).gflops,
     )
-    alone = Traits(folds=False, shares=False, overlaps=False, fuses=False, splits=False)
+    alone = Traits(
+        folds=False, shares=False, overlaps=False, fuses=False, splits=False, follows=False
+    )
     port = board.ports.width_bits // 32
     outside = replace(ours, window_words=0)
     narrow = replace(
@@ -126,9 +128,11 @@ def ablation(network: str, board_name: str, batch: int) -> Iterator[Step]:
     )
     overlapping = replace(narrow, traits=replace(alone, overlaps=True))
     folding = replace(narrow, traits=replace(alone, overlaps=True, folds=True))
-    sharing = replace(narrow, traits=replace(ours.traits, fuses=False, splits=False))
-    stepping = replace(narrow, traits=replace(ours.traits, splits=False))
-    splitting = replace(narrow, traits=ours.traits)
+    draining = replace(ours.traits, follows=False)
+    sharing = replace(narrow, traits=replace(draining, fuses=False, splits=False))
+    stepping = replace(narrow, traits=replace(draining, splits=False))
+    splitting = replace(narrow, traits=draining)
+    following = replace(narrow, traits=ours.traits)
     for change, design in (
         (f"T = {ours.t}, array {shape(ours)}; addresses made in the fabric, no host between tiles",
          narrow),
@@ -137,6 +141,7 @@ def ablation(network: str, board_name: str, batch: int) -> Iterator[Step]:
         ("small maps share a tile", sharing),
         ("weights step as their gradients are stored", stepping),
         ("no command has fewer than four passes", splitting),
+        ("a pass follows while the results of the one before come out", following),
         ("as many ports a channel as the board gives", outside),
         ("a window of on-chip memory, if it holds the step", ours),
     ):  # fmt: skip
@@ -160,6 +165,7 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
         ("the second map of POOL_BP comes behind the first", _with(ours, beside=False)),
         ("weights step one a cycle, in a unit of their own", _with(ours, leads=False)),
         ("commands may be a single pass", _with(ours, splits=False)),
+        ("the array's pipeline runs empty after each pass", _with(ours, follows=False)),
         ("no window", replace(ours, window_words=0)),
         ("one port a channel", narrow),
     ):
@@ -222,20 +228,29 @@ def by_operation(network: str, board_name: str, batch: int) -> dict[Op, float]:
     return cycles
 
 
-def array_cycles(network: str, board_name: str, batch: int) -> tuple[int, int]:
-    """Cycles of a step that the array computes, and that its pipeline takes to end each pass."""
+@dataclass(frozen=True)
+class ArrayCycles:
+    """Of a step."""
+
+    computing: int
+    emptying: int
+    passes: int
+    emptied: int
+    """Passes after which the array's pipeline runs empty."""
+
+
+def array_cycles(network: str, board_name: str, batch: int) -> ArrayCycles:
+    """What the array does in the convolutions of a step."""
     graph, board = networks.load(network), boards.load(board_name)
     design = found(network, board_name, batch).design
-    commands = step.training_program(
-        graph, board, batch, design.t, fuse=design.traits.fuses
-    ).commands
-    counts = [
-        conv_cost.iterations(c, tiling_of(c, design), design)
-        for c in commands
-        if c.op in CONVOLUTIONS
-    ]
-    passes = sum(number for _, number in counts)
-    return sum(cycles for cycles, _ in counts), passes * design.pipeline_cycles
+    program = step.training_program(graph, board, batch, design.t, fuse=design.traits.fuses)
+    tiled = [(c, tiling_of(c, design), design) for c in program.commands if c.op in CONVOLUTIONS]
+    counts = [conv_cost.iterations(*one) for one in tiled]
+    emptied = sum(conv_cost.emptied(*one) for one in tiled)
+    return ArrayCycles(
+        sum(cycles for cycles, _ in counts), emptied * design.pipeline_cycles,
+        sum(number for _, number in counts), emptied,
+    )  # fmt: skip
 
 
 def norm_costs() -> Iterator[tuple[str, float]]:

@@ -155,7 +155,7 @@ def _sensitivity() -> Iterator[str]:
 
 
 def _shortfalls() -> Iterator[str]:
-    yield "## Why batch 1 falls short"
+    yield "## What holds batch 1 up"
     one = figures.by_operation("cifar1x", "zcu102", 1)
     many = figures.by_operation("cifar1x", "zcu102", 128)
     yield "Cycles an image by kind of command, cifar1x on a ZCU102:"
@@ -166,17 +166,17 @@ def _shortfalls() -> Iterator[str]:
             for op in sorted(one, key=one.__getitem__, reverse=True)
         ),
     )
-    compute, waits = figures.array_cycles("cifar1x", "zcu102", 1)
+    array = figures.array_cycles("cifar1x", "zcu102", 1)
     total, rest = sum(one.values()), sum(many.values())
     yield _prose(
         "At batch 1 the whole step lies in the window: maps, weights, velocities, commands",
         "([planner.md](planner.md#specified-beyond-hls)). Of the",
-        f"{total:,.0f} cycles the array computes in {compute:,.0f}, and in {waits:,.0f} a pass",
-        "drains through its pipeline; the rest is pools, loss, fetching commands, and the first",
-        "load and last store of each command, which nothing runs beside. At batch 128 an image",
-        f"takes {rest:,.0f}. Fetching commands ahead, and passes that follow without draining, are",
-        "what is left to specify. The design takes all look-up tables of its budget, which are",
-        "estimates.",
+        f"{total:,.0f} cycles the array computes in {array.computing:,}; after {array.emptied} of",
+        f"its {array.passes} passes its pipeline runs empty, {array.emptying:,} cycles; the rest",
+        "is pools, loss, fetching commands, and the first load and last store of each command,",
+        f"which nothing runs beside. At batch 128 an image takes {rest:,.0f}, {rest / total:.1%}",
+        "of that. The simulator says the same; but the design takes all look-up tables of its",
+        "budget, which are estimates, and none is left for fetching commands ahead.",
     )
     yield "## What batch normalisation costs"
     yield from _norm_costs()

@@ -85,7 +85,7 @@ def test_a_window_holds_a_whole_step_or_is_not_there() -> None:
     without = step.schedule(graph, board, 1, replace(one.design, window_words=0))
     assert step.schedule(graph, board, 1, less).cycles == without.cycles > one.schedule.cycles
     assert resources(one.design).bram36 > without.resources.bram36
-    assert one.schedule.gflops > 0.8 * many.schedule.gflops
+    assert one.schedule.gflops >= 0.85 * many.schedule.gflops
     moved = sum(cost.moved_bytes for cost in one.schedule.layers)
     assert 0 < moved < 0.1 * sum(cost.moved_bytes for cost in without.layers)
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from eftraind import boards, networks
 from eftraind.errors import ConfigError
 from eftraind.isa import Command, Flag, Op, Operand, Slot
-from eftraind.plan import fuse, search, step, window
+from eftraind.plan import conv_cost, fuse, search, step, window
 from eftraind.plan.board import Board
 from eftraind.plan.cost import Coster
-from eftraind.plan.design import Design
+from eftraind.plan.design import Design, Traits
 from eftraind.plan.job import Job
 from eftraind.plan.machine import Machine
 from eftraind.plan.simulator import simulate
@@ -44,6 +44,7 @@ def designs(draw: st.DrawFn) -> tuple[Design, Board]:
         feature_words=port * wide,
         weight_words=port * wide,
         result_words=port * wide,
+        traits=Traits(follows=draw(st.booleans())),
     )
     return design, board
 
@@ -158,3 +159,45 @@ def test_a_whole_step(network: str, board: str) -> None:
         modelled += cost.cycles
         simulated += simulate(job, cost.tiling, design, place)[0]
     assert abs(modelled / simulated - 1) < 0.01
+
+
+def test_a_whole_step_in_the_window() -> None:
+    graph, board = networks.load("cifar1x"), boards.load("zcu102")
+    design = search.plan(graph, board, 1).design
+    program = step.training_program(graph, board, 1, design.t, fuse=True)
+    coster = step.coster_of(design, board, program)
+    modelled = simulated = 0.0
+    for job in fuse.jobs(program, design.traits):
+        cost = coster.job(job)
+        modelled += cost.cycles
+        inside = job.command.op is not Op.LOAD
+        simulated += simulate(job, cost.tiling, design, board, inside=inside)[0]
+    assert abs(modelled / simulated - 1) < 0.005
+
+
+@pytest.mark.parametrize("op", [Op.CONV_FP, Op.CONV_BP, Op.CONV_WU])
+@pytest.mark.parametrize("n", [16, 80])
+def test_a_pass_that_is_followed_saves_the_depth_of_the_pipeline(op: Op, n: int) -> None:
+    """Of large tiles, which no transfer holds up; the simulator says the same."""
+    board = boards.load("zcu102")
+    draining = Design(
+        16, 16, 16, 2, 200.0, "fulldsp", "fulldsp", "fabric", 2048, 2048, 512, 8, 8, 8,
+        traits=Traits(follows=False),
+    )  # fmt: skip
+    following = replace(draining, traits=Traits())
+    c = Command(
+        op, images=4, m=n, n=n, rows_in=32, cols_in=32, rows_out=32, cols_out=32, kernel_rows=5,
+        kernel_cols=5, pad_top=2, pad_left=2, lanes=16, src=SOMEWHERE, weights=SOMEWHERE,
+        dst=SOMEWHERE, aux=SOMEWHERE,
+    )  # fmt: skip
+    costs = [Coster(d, Machine.of(d, board)).command(c) for d in (draining, following)]
+    tiling = costs[1].tiling
+    assert tiling is not None and tiling == costs[0].tiling
+    _, passes = conv_cost.iterations(c, tiling, following)
+    assert conv_cost.emptied(c, tiling, draining) == passes
+    followed = passes - conv_cost.emptied(c, tiling, following)
+    saved = followed * following.pipeline_cycles
+    assert (followed > 0) == (n > 16 or op is Op.CONV_WU)
+    assert costs[0].cycles - costs[1].cycles == saved
+    slow, fast = (simulate(Job(c), tiling, d, board)[0] for d in (draining, following))
+    assert slow - fast == pytest.approx(saved)
