@@ -11,6 +11,7 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from eftraind.accel import kernel
 from eftraind.boards.manifest import FORMAT, Declared, Manifest, Placed, load_manifest
 from eftraind.errors import ConfigError
 from eftraind.fsio import storage_errors
@@ -29,8 +30,9 @@ ROWS = {
 
 def seal(built: Path, folder: Path) -> Manifest:
     """Copy from the directory of a build to FOLDER/BOARD. Raises ConfigError if part of it is not
-    there or unreadable; then nothing is copied."""
+    there or unreadable, or if hls cannot be built as it says; then nothing is copied."""
     described = build.from_json(_text(built / "build.json"))
+    kernel.sizes_of(described)  # made from other sources than these, if it cannot be
     placed = placed_of(_text(built / "utilization.txt"))
     try:
         facts = json.loads(_text(built / "placed.json"))

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from eftraind import boards
-from eftraind.errors import ConfigError
+from eftraind.errors import ConfigError, GraphError
 from eftraind.fsio import storage_errors
+from eftraind.graph import Graph
 from eftraind.plan import build
 from eftraind.plan import energy as energies
+from eftraind.plan.board import Board
 from eftraind.planner import comparing, kernels, report, source, table
+from eftraind.planner.kernels import Planned
 from eftraind.planner.options import Options, check_picture, from_arguments
 
 
@@ -34,14 +37,19 @@ def perform(options: Options, stream: TextIO) -> int:
     schedule = planned.schedule
     if options.build is not None and planned.build is None:
         raise ConfigError(
-            f"kernel {kernel.name} has no build description", remedy="take --kernel eftraind"
+            f"hls lacks {'; '.join(planned.lacking)}"
+            if planned.lacking
+            else f"kernel {kernel.name} has no build description",
+            remedy="take --kernel hls",
         )
     energy = energies.of_schedule(schedule, board.family, options.steps)
     stream.write(table.text(schedule, board, energy, kernel.title) + "\n")
     if planned.limit:
         stream.write(f"a larger array does not fit: {planned.limit}\n")
+    if planned.lacking:
+        stream.write(f"{_beyond(planned, graph, board, options)}\n")
     if options.json is not None:
-        _write(options.json, report.mapping(schedule, board, energy, planned.build), stream)
+        _write(options.json, report.mapping(planned, board, energy), stream)
     if options.build is not None and planned.build is not None:
         with storage_errors("write", options.build):
             options.build.write_text(build.to_json(planned.build), encoding="utf-8")
@@ -50,6 +58,17 @@ def perform(options: Options, stream: TextIO) -> int:
         draw(options.plot, schedule, board)
         stream.write(f"picture: {options.plot}\n")
     return 0
+
+
+def _beyond(planned: Planned, graph: Graph, board: Board, options: Options) -> str:
+    """One line: what cannot be built today, and what can."""
+    try:
+        today = kernels.written(graph, board, options.batch, options.objective).schedule
+        rate = f"reaches {today.gflops:.1f} GFLOPS, modelled"
+    except (ConfigError, GraphError) as error:
+        rate = f"is refused: {error.message}"
+    lacks = "; ".join(planned.lacking)
+    return f"not to be built today: hls lacks {lacks}. --kernel hls {rate}"
 
 
 def _compare(options: Options, stream: TextIO) -> int:

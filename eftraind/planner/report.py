@@ -4,15 +4,14 @@ from dataclasses import asdict
 from typing import Any
 
 from eftraind.plan.board import Board
-from eftraind.plan.build import Build
 from eftraind.plan.energy import Energy
 from eftraind.plan.outcome import LayerCost, Schedule, gflops
+from eftraind.planner.kernels import Planned
 
 
-def mapping(
-    schedule: Schedule, board: Board, energy: Energy, build: Build | None
-) -> dict[str, Any]:
-    """`totals` and `layers`, what was asked, and of our kernel the sizes of the bitstream."""
+def mapping(planned: Planned, board: Board, energy: Energy) -> dict[str, Any]:
+    """`totals` and `layers`, what was asked, and the sizes of the bitstream, or what hls lacks."""
+    schedule, build = planned.schedule, planned.build
     return {
         "kind": "modelled",
         "kernel": schedule.kernel,
@@ -22,6 +21,7 @@ def mapping(
         "totals": totals(schedule, energy),
         "layers": [_layer(cost, schedule) for cost in schedule.layers],
         "build": None if build is None else asdict(build),
+        "hls_lacks": list(planned.lacking),
     }
 
 

@@ -18,9 +18,11 @@ import pytest
 
 from eftraind import boards, registers
 from eftraind.accel.board.device import IP
-from eftraind.bitstream.seal import placed_of
+from eftraind.bitstream.seal import placed_of, seal
 from eftraind.boards.manifest import check_files, load_manifest
 from eftraind.errors import ConfigError
+from eftraind.plan import build
+from eftraind.plan.design import Design
 
 HLS = Path(__file__).parents[2] / "hls"
 SCRIPTS = sorted((HLS / "vendor").iterdir())
@@ -253,3 +255,12 @@ def test_a_report_without_a_row_is_refused_not_filled_in() -> None:
     text = REPORT.format(fabric="Slice").replace("| DSPs", "| Others")
     with pytest.raises(ConfigError, match=r"utilization.txt has no row DSPs"):
         placed_of(text)
+
+
+def test_what_hls_cannot_be_built_as_is_not_sealed(tmp_path: Path) -> None:
+    wide = Design(16, 32, 16, 1, 200.0, "fulldsp", "fulldsp", "fabric", 2048, 1024, 256, 8, 8, 8)
+    text = build.to_json(build.describe(wide, boards.load("zcu102")))
+    (tmp_path / "build.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"array_m is 32.*--kernel hls"):
+        seal(tmp_path, tmp_path / "sealed")
+    assert not (tmp_path / "sealed").exists()

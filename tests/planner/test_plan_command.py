@@ -68,14 +68,34 @@ def test_json_holds_the_totals_and_they_add_up(
     assert {layer["phase"] for layer in layers} == {phase.value for phase in Phase}
 
 
-def test_our_kernel_is_the_default_and_writes_the_sizes_of_its_bitstream(
+def test_our_kernel_is_the_default_and_says_what_hls_lacks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sizes, path = tmp_path / "build.json", tmp_path / "plan.json"
-    wanted = ["--build-description", str(sizes), "--json", str(path)]
+    asked = ["plan", "--network", "cifar1x", "--board", "zcu102", "--batch", "1"]
+    shown = ask(capsys, *asked, "--json", str(path))
+    plan, hls = figures(path), tmp_path / "hls.json"
+    assert plan["kernel"] == "eftraind" and "our kernel as specified" in shown
+    (line,) = [line for line in shown.splitlines() if line.startswith("not to be built today")]
+    assert plan["build"] is None and plan["hls_lacks"]
+    assert all(lack in line for lack in plan["hls_lacks"])
+    for lack in ("traits streams", "ports of 8, 4, 8 words", "a window of 250,848 words"):
+        assert lack in line
+    ask(capsys, *asked, "--json", str(hls), "--kernel", "hls")
+    assert f"--kernel hls reaches {figures(hls)['totals']['gflops']:.1f} GFLOPS" in line
+    refused = ask(capsys, *asked, "--build-description", str(sizes), status=78)
+    assert "hls lacks traits" in refused and "--kernel hls" in refused
+    assert not sizes.exists()
+
+
+def test_a_design_that_hls_can_be_built_for_comes_with_the_sizes_of_its_bitstream(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes, path = tmp_path / "build.json", tmp_path / "plan.json"
+    wanted = ["--build-description", str(sizes), "--json", str(path), "--kernel", "hls"]
     shown = ask(capsys, "plan", "--network", "cifar1x", *BOARD, "--batch", "8", *wanted)
     plan = figures(path)
-    assert plan["kernel"] == "eftraind" and "our kernel" in shown
+    assert plan["hls_lacks"] == [] and "not to be built" not in shown
     found = build.from_json(sizes.read_text(encoding="utf-8"))
     assert plan["build"] == figures(sizes)
     totals = plan["totals"]
