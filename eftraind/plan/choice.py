@@ -122,7 +122,11 @@ class _Chooser:
         if not any(layer.kind == "batchnorm" for layer in self._graph.layers):
             return found
         kept = self.choice(replace(found.plan, keep_norms=True))
-        fits = kept.within(self._limits)
-        if not self._limits.memory_bytes:
-            fits = kept.need_bytes <= KEEPING_ADDS * found.need_bytes
+        fits = keeping_fits(kept.need_bytes, found.need_bytes, self._limits.memory_bytes)
         return kept if fits and kept.step_s < found.step_s else found
+
+
+def keeping_fits(kept_bytes: int, else_bytes: int, limit_bytes: int) -> bool:
+    """Whether outputs of batch normalisation may be kept: within the limit or, with none (0), if
+    all buffers together do not grow too much."""
+    return kept_bytes <= (limit_bytes or KEEPING_ADDS * else_bytes)

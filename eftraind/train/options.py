@@ -69,6 +69,8 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
     add("--latent", action="store_true", help="replay keeps activations of the freeze point")
     add("--replay", type=int, default=10_000, metavar="N", help="samples kept (10000)")
     add("--t", type=int, default=16, help="channel lanes of a tile on the device (16)")
+    add("--memory-bytes", type=int, default=0, metavar="N",
+        help="device.memory_bytes: all that buffers may take (no limit)")  # fmt: skip
     add("--json", action="store_true", help="as one JSON object, in bytes")
 
 

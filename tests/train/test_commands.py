@@ -9,6 +9,9 @@ import safetensors.numpy
 
 from eftraind import cli, networks, params
 from eftraind.demo import data
+from eftraind.plan.choice import Limits, choose
+from eftraind.plan.lower import Plan
+from eftraind.plan.tiles import macs
 from eftraind.train.progress import Epoch, Progress
 
 DONE = Epoch(2, 0.5, 0.8, 0.75, 1.25, 1000.0)
@@ -88,15 +91,49 @@ def test_train_that_diverges_names_the_layer(images, capsys):
 
 
 def test_memory_prints_a_table_or_json(capsys):
-    assert cli.main(["memory", "--network", "vgg16bn", "--batch", "2"]) == 0
+    small = ["--batch", "2", "--replay", "100"]
+    assert cli.main(["memory", "--network", "vgg16bn", *small]) == 0
     table = capsys.readouterr().out
     assert "training arena      126.1 MB" in table and "weights             304.9 MB" in table
+    assert "not kept (" in table and "MB with: above a quarter more)" in table
     more = ["--json", "--trainable", "last-1", "--latent", "--replay", "5"]
     assert cli.main(["memory", "--network", "cifar1x", *more]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["replay"] == 5 * 64 * 16 * 4
     assert told["total"] == sum(size for part, size in told.items() if part != "total")
     assert cli.main(["memory", "--network", "cifar1x", "--t", "0"]) == cli.EXIT_CONFIG
+
+
+class ByWork:
+    """A device whose commands take as long as their work."""
+
+    def seconds(self, c):
+        return 1e-6 + 1e-9 * macs(c)
+
+
+@pytest.mark.parametrize("spare_bytes", [None, 0, -1])
+def test_memory_keeps_outputs_of_normalisations_where_the_engine_would(spare_bytes, capsys):
+    graph = networks.load("resnet20")
+
+    def chosen(limit_bytes):
+        return choose(graph, 16, Plan(16, 4), ByWork(), Limits(1.0, limit_bytes, lambda _: 50))
+
+    limit_bytes = 0 if spare_bytes is None else chosen(0).need_bytes + spare_bytes
+    asked = ["memory", "--network", "resnet20", "--batch", "16", "--chunk", "4", "--replay", "50"]
+    asked += ["--memory-bytes", str(limit_bytes)]
+    assert cli.main([*asked, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["total"] == chosen(limit_bytes).need_bytes
+    assert cli.main(asked) == 0
+    kept = chosen(limit_bytes).plan.keep_norms
+    assert kept == (spare_bytes != -1)
+    assert f"normalisation are {'kept' if kept else 'not kept'}" in capsys.readouterr().out
+
+
+def test_memory_that_does_not_suffice_is_refused_with_the_figures(capsys):
+    asked = ["memory", "--network", "cifar1x", "--memory-bytes"]
+    assert cli.main([*asked, "1000"]) == cli.EXIT_CONFIG
+    assert "cifar1x needs" in capsys.readouterr().err
+    assert cli.main([*asked, "-1"]) == cli.EXIT_CONFIG
 
 
 @pytest.mark.parametrize("text", ["train.learning_rate", "train.learning_rate=fast"])
