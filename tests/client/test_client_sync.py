@@ -126,3 +126,30 @@ def test_many_threads_share_a_client(daemon, client):
         thread.join()
     client.flush()
     assert [item.sid for item in daemon.samples()] == list(range(1, 401))
+
+
+def test_a_close_ends_every_call_that_waits(daemon):
+    daemon.hold_durable()
+    daemon.refuse_infer(*["engine_down"] * 100_000)
+    closed = []
+
+    def ask():
+        with pytest.raises(Closed):
+            client.infer(images(1)[0], timeout_s=60)
+        closed.append("infer")
+
+    def store():
+        with pytest.raises(Closed):
+            client.push(images(1)[0])
+            client.flush(timeout_s=60)
+        closed.append("flush")
+
+    for _ in range(10):
+        client = Client(daemon.endpoint, settings=quick())
+        threads = [threading.Thread(target=work) for work in (ask, store) * 3]
+        for thread in threads:
+            thread.start()
+        client.close(flush_timeout_s=0)
+        for thread in threads:
+            thread.join()
+    assert len(closed) == 60

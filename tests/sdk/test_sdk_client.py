@@ -92,3 +92,12 @@ def test_many_threads_share_a_client(programs, daemon):
         assert client.stats().durable == 8 * 25 * 3
     assert len(daemon.samples("threads")) == 8 * 25 * 2
     assert all(item.label >= 0 for item in daemon.samples("threads"))
+
+
+def test_a_close_ends_every_call_that_waits(programs, daemon):
+    """Sometimes it comes before them, sometimes while they wait: never does one wait on."""
+    daemon.hold_durable()
+    daemon.refuse_infer(*["engine_down"] * 100_000)
+    for _ in range(20):
+        with CppClient(programs, daemon.endpoint) as client:
+            assert client.ask("leave", 6, "u1", images(1)[0].tobytes().hex()) == 6

@@ -67,6 +67,9 @@ class TwoClients(World):
     def flush(self, level):
         self.session.flush(level, self.now + 1.5, self.now)
 
+    def say(self, message):
+        self.session.receive([bytes(frame) for frame in message.frames()], self.now)
+
     def refuse_infer(self, code):
         self.daemon.infer_refusals.append(code)
 
@@ -74,6 +77,34 @@ class TwoClients(World):
         for name, *arguments in steps:
             step(self, name, *arguments)
         self.settle()
+
+
+NUMBERS = st.sampled_from([*range(10), 12, 2**31, 2**63 - 1, 2**64 - 1])
+LEDGERS = st.builds(wire.Ledger, NUMBERS, NUMBERS, NUMBERS)
+CODES = ("busy", "sequence", "label", "shape", "superseded", "forbidden", "hello_required", "new")
+STREAMS = st.builds(
+    wire.Stream,
+    st.sampled_from([(8, 8, 1), (65535, 65535, 65535), (1, 1, 1)]),
+    st.sampled_from(["uint8", "float32"]),
+    st.sampled_from([1, 10, 2**64 - 1]),
+    st.sampled_from([0, 64, BATCH_BYTES, 2**64 - 1]),
+)
+SAID = st.one_of(
+    st.builds(wire.Ack, LEDGERS),
+    st.builds(wire.Pong, NUMBERS, LEDGERS),
+    st.builds(
+        wire.Error,
+        *(st.sampled_from(CODES), st.just("as hostile as can be"), st.just(""), st.booleans()),
+        *(NUMBERS, NUMBERS, NUMBERS, NUMBERS, LEDGERS),
+    ),
+    st.builds(
+        lambda number, rows: wire.Prediction(number, 1, bytes(16), np.eye(rows, dtype="<f4")),
+        *(st.integers(0, 4), st.integers(1, 3)),
+    ),
+    st.builds(wire.Welcome, st.just("cam"), LEDGERS, STREAMS, st.floats(0, 1e300)),
+    st.just(wire.Bye()),
+)
+HOSTILE = st.one_of(STEPS, st.tuples(st.just("say"), SAID))
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +128,18 @@ def test_both_decide_alike(driver, steps):
 def test_both_decide_alike_when_there_is_no_room(driver, steps, policy, credit_batches):
     arguments = {"policy": policy, "max_pending_bytes": 2 * BATCH_BYTES}
     TwoClients(driver, credit_bytes=credit_batches * BATCH_BYTES, **arguments).play(steps)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(steps=st.lists(HOSTILE, max_size=30))
+def test_both_judge_a_hostile_daemon_alike(driver, steps):
+    """Messages that are well formed and lie: whatever is believed, both believe it."""
+    world = TwoClients(driver)
+    for name, *arguments in steps:
+        step(world, name, *arguments)
+    for _ in range(5):
+        world.now += 0.7003
+        world.client_turn()
 
 
 def test_a_difference_would_be_caught(driver):

@@ -1,5 +1,6 @@
 /// A client for the tests of tests/sdk that use sockets: one call a line, its outcome as JSON.
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -87,6 +88,7 @@ class Server {
         }
         if (command == "close") return client_->close(Seconds(line.number<double>())), "null";
         if (command == "destroy") return client_.reset(), "null";
+        if (command == "leave") return leave(line);
         if (command == "unwind") return unwind(), "null";
         throw std::runtime_error("unknown command " + command);
     }
@@ -225,6 +227,33 @@ class Server {
         for (std::thread& thread : threads) {
             thread.join();
         }
+    }
+
+    /// leave THREADS SAMPLE: close while threads wait, or begin to; how many of them heard of it.
+    std::string leave(driver::Line& line) {
+        const auto count = line.number<int>();
+        const Pixels sample(line);
+        std::atomic<int> closed{0};
+        std::vector<std::thread> threads;
+        for (int thread = 0; thread < count; ++thread) {
+            threads.emplace_back([&, thread] {
+                try {
+                    if (thread % 2 == 0) {
+                        client_->infer(sample.view(), Seconds(60.0));
+                    } else {
+                        client_->push(sample.view());
+                        client_->flush(Level::durable, Seconds(60.0));
+                    }
+                } catch (const Closed&) {
+                    ++closed;
+                }
+            });
+        }
+        client_->close(Seconds(0.0));
+        for (std::thread& thread : threads) {
+            thread.join();
+        }
+        return std::to_string(closed);
     }
 
     /// Leave a scope that holds the client by an exception.
