@@ -28,9 +28,11 @@ class RawDaemon:
         return decode_request(frames)
 
     def receive(self, kind):
-        """The next message of this kind; others are passed over."""
+        """The next message of this kind; others are passed over, but for a HELLO: a client that
+        has to wait, on a busy machine, comes again on a new connection."""
         while not isinstance(request := self.receive_any(), kind):
-            pass
+            if isinstance(request, wire.Hello):
+                self.send(*self.welcome.frames())
         return request
 
     def send(self, *frames):
@@ -40,6 +42,17 @@ class RawDaemon:
         hello = self.receive(wire.Hello)
         self.send(*self.welcome.frames())
         return hello
+
+    def admit(self, opening):
+        """The client that is being made, as soon as it is content; or what its maker raised."""
+        return self.reply(opening, self.welcome)
+
+    def reply(self, opening, message):
+        """As `admit`, with another answer to each HELLO."""
+        while opening.is_alive():
+            if self.socket.poll(20) and isinstance(self.receive_any(), wire.Hello):
+                self.send(*message.frames())
+        return opening.result()
 
     def close(self):
         self.socket.close(0)
@@ -53,6 +66,9 @@ class Opening:
         self._made = self._error = None
         self._thread = threading.Thread(target=self._open, args=(make, endpoint))
         self._thread.start()
+
+    def is_alive(self):
+        return self._thread.is_alive()
 
     def result(self):
         """The client, or what its constructor raised."""

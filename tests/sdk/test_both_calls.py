@@ -227,8 +227,7 @@ def test_events_of_a_daemon_that_came_back_elsewhere(make, raw):
     with FakeDaemon() as first, FakeDaemon() as second:
         raw.welcome = replace(raw.welcome, events=first.events)
         opening = Opening(make, raw.endpoint)
-        raw.greet()
-        with opening.result() as client:
+        with raw.admit(opening) as client:
             client.listen("score")
             for daemon in (first, second):
 
@@ -245,8 +244,7 @@ def test_events_of_a_daemon_that_came_back_elsewhere(make, raw):
 
 def test_a_daemon_without_events(make, raw):
     opening = Opening(make, raw.endpoint)
-    raw.greet()
-    with opening.result() as client:
+    with raw.admit(opening) as client:
         with pytest.raises(ClientError, match="names no endpoint for events"):
             client.listen()
         client.close(flush_timeout_s=0)

@@ -49,8 +49,7 @@ def test_a_hostile_daemon(make, seed):
     with tempfile.TemporaryDirectory(prefix="eft") as folder:
         raw = RawDaemon(f"ipc://{folder}/s")
         opening = Opening(lambda endpoint: make(endpoint, policy="drop_oldest"), raw.endpoint)
-        raw.greet()
-        with opening.result() as client:
+        with raw.admit(opening) as client:
             hellos = 0
             for _ in range(50):
                 with contextlib.suppress(ClientError):
@@ -93,8 +92,7 @@ def test_an_endpoint_for_events_that_is_none(make, raw, events):
     """Without events, samples still go their way."""
     raw.welcome = replace(raw.welcome, events=events)
     opening = Opening(make, raw.endpoint)
-    raw.greet()
-    with opening.result() as client:
+    with raw.admit(opening) as client:
         client.listen()
         assert client.push(images(1)[0], 1) == 1
         raw.receive(wire.Put)
@@ -119,9 +117,8 @@ def test_messages_that_are_too_large_break_the_connection(programs, raw):
     raw.receive(wire.Hello)
     before = raw.peer
     raw.send(bytes(64), bytes((64 << 20) + 1))
-    raw.greet()
-    assert raw.peer != before
-    with opening.result() as client:
+    with raw.admit(opening) as client:
+        assert raw.peer != before
         client.close(flush_timeout_s=0)
 
 
