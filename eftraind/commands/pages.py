@@ -16,12 +16,14 @@ PAGES = ("config", "metrics", "defaults", "reproduction", "figures")
 
 def add_reference(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("page", choices=PAGES)
-    parser.add_argument("--plot", type=Path, metavar="OUT", help="picture of reproduction")
+    parser.add_argument(
+        "--plot", type=Path, metavar="OUT", help="picture of reproduction or figures"
+    )
 
 
 def reference(given: argparse.Namespace) -> str:
     """One page as Markdown, or as YAML for `defaults`."""
-    if given.plot is not None and given.page != "reproduction":
+    if given.plot is not None and given.page not in ("reproduction", "figures"):
         raise ConfigError(f"page {given.page} has no picture", remedy="leave --plot out")
     return _page(given).removesuffix("\n")
 
@@ -35,9 +37,9 @@ def _page(given: argparse.Namespace) -> str:
         metrics: Any = import_module("eftraind.metrics")
         return str(metrics.reference_table())
     if given.page == "figures":
-        figures: Any = import_module("eftraind.planner.figures_page")
-        return str(figures.text())
-    planner: Any = import_module("eftraind.planner.main")
+        planner: Any = import_module("eftraind.planner.main")
+        return str(planner.figures(given.plot))
+    planner = import_module("eftraind.planner.main")
     return str(planner.reproduction(given.plot))
 
 

@@ -1,16 +1,12 @@
-"""The figures of our kernel beside those of the paper, and where the differences come from.
-
-All modelled. Owns the questions (which network, board, batch) and what was asked of each; renders
-nothing.
-"""
+"""Where the difference between our kernel and the published one comes from, change by change, and
+what else its figures depend on. All modelled; renders nothing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from eftraind import boards, networks
 from eftraind.isa import Op
-from eftraind.plan import conv_cost, energy, fuse, search, step
+from eftraind.plan import conv_cost, fuse, search, step
 from eftraind.plan.cost import CONVOLUTIONS
 from eftraind.plan.design import Design, Traits
 from eftraind.plan.ef_train import model
@@ -18,20 +14,7 @@ from eftraind.plan.outcome import Schedule
 from eftraind.plan.search import Found
 from eftraind.plan.tiling import tiling_of
 from eftraind.planner import kernels
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A figure to reach."""
-
-    network: str
-    board: str
-    batch: int
-    paper: str
-    asked: str
-    reached: bool
-    ours: str
-    found: Found
+from eftraind.planner.targets import found
 
 
 @dataclass(frozen=True)
@@ -40,65 +23,6 @@ class Step:
 
     change: str
     gflops: float
-
-
-@lru_cache(maxsize=32)
-def found(network: str, board: str, batch: int) -> Found:
-    """Our design and schedule; the page asks for some more than once."""
-    return search.plan(networks.load(network), boards.load(board), batch)
-
-
-def watts_spread(outcome: Schedule) -> float:
-    """GFLOPS/W that the assumption about LUTs alone may add or take."""
-    drawn = energy.of_schedule(outcome, boards.load(outcome.board).family, 1)
-    return outcome.gflops / (drawn.watts - drawn.power.spread_watts) - outcome.gflops / drawn.watts
-
-
-def per_watt(outcome: Schedule) -> float:
-    family = boards.load(outcome.board).family
-    return outcome.gflops / energy.of_schedule(outcome, family, 1).watts
-
-
-def asked() -> Iterator[Asked]:
-    """What the kernel was asked for, and what the model says."""
-    vgg = found("vgg16", "zcu102", 16)
-    outcome, efficiency = vgg.schedule, per_watt(vgg.schedule)
-    good = outcome.gflops >= 140 and efficiency >= 12
-    yield Asked(
-        "vgg16", "zcu102", 16, "46.99 GFLOPS, 6.09 GFLOPS/W", "140 GFLOPS, 12 GFLOPS/W", good,
-        f"{outcome.gflops:.1f} GFLOPS, {efficiency:.2f} GFLOPS/W", vgg,
-    )  # fmt: skip
-    many = found("cifar1x", "zcu102", 128)
-    rate = many.schedule.gflops
-    yield Asked(
-        "cifar1x",
-        "zcu102",
-        128,
-        "28.15 GFLOPS",
-        "60 GFLOPS",
-        rate >= 60,
-        f"{rate:.1f} GFLOPS",
-        many,
-    )
-    one = found("cifar1x", "zcu102", 1)
-    share = one.schedule.gflops / rate
-    yield Asked(
-        "cifar1x", "zcu102", 1, "not reported", "85 % of batch 128", share >= 0.85,
-        f"{one.schedule.gflops:.1f} GFLOPS, {share:.1%}", one,
-    )  # fmt: skip
-    norm, plain = found("vgg16bn", "zcu102", 8), found("vgg16", "zcu102", 8)
-    loss = 1 - norm.schedule.gflops / plain.schedule.gflops
-    yield Asked(
-        "vgg16bn", "zcu102", 8, "40.08 GFLOPS, 15 % below", "at most 5 % below vgg16",
-        loss <= 0.05, f"{norm.schedule.gflops:.1f} GFLOPS, {loss:.1%} below", norm,
-    )  # fmt: skip
-    for board in ("pynq-z1", "pynq-z2"):
-        small = found("cifar1x", board, 128)
-        paper = "4.08 GFLOPS" if board == "pynq-z1" else "not reported"
-        yield Asked(
-            "cifar1x", board, 128, paper, "10 GFLOPS", small.schedule.gflops >= 10,
-            f"{small.schedule.gflops:.1f} GFLOPS", small,
-        )  # fmt: skip
 
 
 def ablation(network: str, board_name: str, batch: int) -> Iterator[Step]:
@@ -170,7 +94,7 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
         ("one port a channel", narrow),
     ):
         yield Step(change, step.schedule(graph, board, batch, design).gflops)
-    written = search.plan(graph, board, batch, limits=search.WRITTEN)
+    written = found(network, board_name, batch, search.WRITTEN)
     yield Step("all of these: `--kernel hls`", written.schedule.gflops)
 
 
@@ -188,13 +112,11 @@ class OnBoard:
 
 
 def everywhere(network: str, batch: int) -> Iterator[OnBoard]:
-    graph = networks.load(network)
     for name in boards.names():
-        board = boards.load(name)
         yield OnBoard(
             name,
             found(network, name, batch),
-            search.plan(graph, board, batch, limits=search.WRITTEN),
+            found(network, name, batch, search.WRITTEN),
         )
 
 

@@ -98,6 +98,17 @@ def reproduction(plot: Path | None) -> str:
     return text
 
 
+def figures(plot: Path | None) -> str:
+    """The page of our kernel's figures; with `plot`, its picture is written, too."""
+    page: Any = import_module("eftraind.planner.figures_page")
+    if plot is not None:
+        check_picture(plot)
+        targets: Any = import_module("eftraind.planner.targets")
+        drawing("figures_picture")(plot, list(targets.rivals()))
+    text: str = page.text()
+    return text
+
+
 def drawing(module: str) -> Callable[..., None]:
     """The `draw` of a module that needs matplotlib. Raises ConfigError if that is missing."""
     try:
