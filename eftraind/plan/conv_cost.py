@@ -88,7 +88,7 @@ class _Walk(ABC):
 
     def round(self, turn: Any = None, before: Any = None, after: Any = None) -> Round:
         """Compute `turn`, load for the pass after, store what the pass before left."""
-        drain = self.design.pipeline_cycles
+        drain = self.design.pipeline_cycles + (self.folding_cycles(turn) if turn else 0)
         behind = self._behind(turn, before) if turn and before else None
         empties = 0 if after and self.followed(turn) else drain
         compute = self.iterations(turn) + empties if turn else 0
@@ -114,6 +114,10 @@ class _Walk(ABC):
         """The next pass enters the array before this one's results are out."""
         traits = self.design.traits
         return bool(turn and traits.follows and traits.overlaps and not self.empties(turn))
+
+    def folding_cycles(self, turn: Any) -> int:
+        """Of other loops' pipelines, which run empty as well."""
+        return 0
 
     @abstractmethod
     def empties(self, turn: Any) -> bool:
@@ -294,6 +298,17 @@ class _Gradient(_Walk):
         """The last of a gradient tile: its partial sums are added up."""
         return _last_visit(turn[2], turn[3])
 
+    def folding_cycles(self, turn: Any) -> int:
+        """Each level of adding up partial sums is a loop that reads what the one before wrote."""
+        if not self.empties(turn):
+            return 0
+        levels = partial_sums(self._taps(turn), self.design).bit_length() - 1
+        return levels * self.design.sum_cycles
+
+    def _taps(self, turn: Any) -> int:
+        bias = bool(self.c.flags & Flag.BIAS) and turn[1].place == 0
+        return self.shape.taps(self.design) + bias
+
     def loads(self, turn: Any) -> Words:
         """x on the port for features, dy on the one for weights."""
         m, n, image, area = turn
@@ -337,10 +352,8 @@ class _Gradient(_Walk):
         """Words of dy are taken a few at a time, each group tap by tap, into partial sums, which
         the last visit adds up pairwise, a row of lanes at a time. The bias is one more tap of the
         first input step."""
-        shape, design = self.shape, self.design
-        _, n, image, area = turn
-        bias = bool(self.c.flags & Flag.BIAS) and n.place == 0
-        taps = shape.taps(design) + bias
+        design, taps = self.design, self._taps(turn)
+        _, _, image, area = turn
         partials = partial_sums(taps, design)
         words: int = image.value * area.value.words(design.pixels)
         cycles = -(-words // partials) * partials * taps

@@ -224,9 +224,10 @@ def _gradient_passes(job: Job, tiling: Tiling, design: Design) -> Iterator[Pass]
         for step, n in enumerate(loop.n):
             for number, (images, box) in enumerate(visits):
                 last = number == len(visits) - 1
+                cycles, levels = _outer_cycles(c, images, box, step == 0, last, design)
                 one = Pass(
-                    cycles=_outer_cycles(c, images, box, step == 0, last, design),
-                    drain=design.pipeline_cycles,
+                    cycles=cycles,
+                    drain=design.pipeline_cycles + levels * design.sum_cycles,
                     followed=design.traits.follows and not last,
                 )
                 source = m if c.groups > 1 else n
@@ -309,7 +310,8 @@ def _clear_cycles(c: Command, images: int, box: _Box, design: Design) -> int:
 
 def _outer_cycles(
     c: Command, images: int, box: _Box, with_bias: bool, last: bool, design: Design
-) -> int:
+) -> tuple[int, int]:
+    """Iterations, and the loops of additions at the end, whose pipelines run empty."""
     taps = c.kernel_rows * math.ceil(c.kernel_cols / _fold(c, design))
     if with_bias and c.flags & Flag.BIAS:
         taps += 1
@@ -318,7 +320,9 @@ def _outer_cycles(
         partials *= 2
     pixels = images * box.height * math.ceil(box.width / design.pixels)
     cycles = math.ceil(pixels / partials) * partials * taps
+    levels = 0
     while last and partials > 1:
         partials //= 2
+        levels += 1
         cycles += partials * taps * design.array_n
-    return cycles
+    return cycles, levels

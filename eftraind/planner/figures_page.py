@@ -187,9 +187,10 @@ def _shortfalls() -> Iterator[str]:
         f"{total:,.0f} cycles the array computes in {array.computing:,}; after {array.emptied} of",
         f"its {array.passes} passes its pipeline runs empty, {array.emptying:,} cycles; the rest",
         "is pools, loss, fetching commands, and the first load and last store of each command,",
-        f"which nothing runs beside. At batch 128 an image takes {rest:,.0f}, {rest / total:.1%}",
-        "of that. The simulator says the same; but the design takes all look-up tables of its",
-        "budget, which are estimates, and none is left for fetching commands ahead.",
+        f"which nothing runs beside. At batch 128 an image takes {rest:,.0f}, {rest / total:.2%}",
+        "of that: what was asked, with nothing to spare. The simulator says the same; but the",
+        "design takes all look-up tables of its budget, which are estimates, and none is left for",
+        "fetching commands ahead.",
     )
     yield "## What batch normalisation costs"
     yield from _norm_costs()
