@@ -18,6 +18,7 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from eftraind.client import curve
+from eftraind.client.connection import open_dealer
 from eftraind.client.curve import Keys
 from eftraind.client.listeners import EventCallback, Listeners, events_endpoint, read_event
 from eftraind.client.pulse import Phase
@@ -157,34 +158,24 @@ class Carrier:
         self._tell()  # before the next tick lets a flush fail of it
 
     def _connect(self) -> None:
-        self._dealer = dealer = self._context.socket(zmq.DEALER)
-        for option, value in (
-            (zmq.IMMEDIATE, 1),
-            (zmq.IPV6, int("[" in self._endpoint)),
-            (zmq.SNDHWM, 16),
-            (zmq.RCVHWM, 1000),
-            (zmq.LINGER, 0),
-            (zmq.RECONNECT_IVL, 100),
-            (zmq.RECONNECT_IVL_MAX, 1000),
-            (zmq.HEARTBEAT_IVL, 1000),
-            (zmq.HEARTBEAT_TIMEOUT, 3000),
-            (zmq.HEARTBEAT_TTL, 3000),
-        ):
-            dealer.setsockopt(option, value)
-        curve.use(dealer, self._keys)
-        self._monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | curve.FAILURES)
-        dealer.connect(self._endpoint)
+        trouble: ClientError | None = None
+        try:
+            self._dealer, self._monitor = open_dealer(self._context, self._endpoint, self._keys)
+        except ClientError as error:
+            trouble = error
         with self._lock:
-            self.session.opened(self._clock.monotonic_s())
+            if trouble is None:
+                self.session.opened(self._clock.monotonic_s())
+            else:
+                self.session.cannot_connect(trouble, True, self._clock.monotonic_s())
 
     def _disconnect(self, last_word: Frames | None = None) -> None:
         dealer, self._dealer, self._stalled = self._dealer, None, None
         if dealer is None:
             return
-        if self._monitor is not None:
-            dealer.disable_monitor()
-            self._monitor.close(0)
-            self._monitor = None
+        dealer.disable_monitor()
+        self._monitor.close(0)
+        self._monitor = None
         if last_word is not None:
             try:
                 dealer.send_multipart(last_word, zmq.NOBLOCK)
@@ -257,7 +248,7 @@ class Carrier:
             self.session.broken(now)
         else:
             trouble, for_good = curve.explain(event["event"], event["value"], self._keys)
-            self.session.handshake_failed(trouble, for_good, now)
+            self.session.cannot_connect(trouble, for_good, now)
 
     def _receive_all(self, source: "zmq.Socket[bytes] | None") -> list[list[bytes]]:
         messages: list[list[bytes]] = []

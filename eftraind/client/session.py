@@ -198,9 +198,9 @@ class Session:
         self._control.clear()
         self._requests.resend_all()
 
-    def handshake_failed(self, trouble: ClientError, for_good: bool, now: float) -> None:
-        """Keys did not fit. A client that was welcome before goes on trying: what is wrong may be
-        the daemon's list, and samples wait here."""
+    def cannot_connect(self, trouble: ClientError, for_good: bool, now: float) -> None:
+        """Keys did not fit, or no socket could be made. A client that was welcome before goes on
+        trying: the daemon's list may be mended, and samples wait here."""
         self.trouble = trouble
         if for_good and self.welcome is None:
             self.end(trouble)

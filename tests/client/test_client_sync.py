@@ -3,10 +3,12 @@
 What both SDKs promise is in tests/sdk/test_both_*.py.
 """
 
+import errno
 import threading
 
 import numpy as np
 import pytest
+import zmq
 from client_helpers import images, quick, until
 
 from eftraind.client import (
@@ -153,3 +155,24 @@ def test_a_close_ends_every_call_that_waits(daemon):
         for thread in threads:
             thread.join()
     assert len(closed) == 60
+
+
+class Poor(zmq.Context):
+    """A context that cannot make so many sockets."""
+
+    lacking = 0
+
+    def socket(self, *arguments, **options):
+        if Poor.lacking:
+            Poor.lacking -= 1
+            raise zmq.ZMQError(errno.EMFILE)
+        return super().socket(*arguments, **options)
+
+
+def test_no_descriptors_for_a_while_are_no_end(daemon):
+    with Poor() as context, Client(daemon.endpoint, settings=quick(), context=context) as client:
+        Poor.lacking = 5
+        daemon.disconnect()
+        client.push(images(1)[0], 1)
+        client.flush()
+        assert (client.stats().reconnects, Poor.lacking) == (1, 0)

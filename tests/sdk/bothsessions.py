@@ -45,9 +45,9 @@ class Both:
     def broken(self, now):
         self._compare(self._python.broken(now), "broken", now)
 
-    def handshake_failed(self, event, value, has_keys, now):
+    def cannot_connect(self, event, value, has_keys, now):
         trouble, for_good = curve.explain(event, value, has_keys or None)
-        self._python.handshake_failed(trouble, for_good, now)
+        self._python.cannot_connect(trouble, for_good, now)
         self._compare(None, "handshake", now, int(event), value, int(has_keys))
 
     def receive(self, frames, now):

@@ -20,7 +20,7 @@ def client(programs, daemon):
 
 def test_interrupted_calls_are_made_again(daemon, client):
     client.listen()
-    client.ask("faults", 3, 0)
+    client.ask("faults", 3, 0, 0)
     for at in range(20):
         client.push_batch(images(16, at), LABELS)
         assert client.infer(images(1)[0], timeout_s=10.0).version == 1
@@ -28,13 +28,13 @@ def test_interrupted_calls_are_made_again(daemon, client):
         if at % 4 == 3:
             daemon.crash()
     client.flush()
-    assert client.ask("faults", 0, 0) > 100  # they were interrupted indeed
+    assert client.ask("faults", 0, 0, 0) > 100  # they were interrupted indeed
     assert [item.sid for item in daemon.samples()] == list(range(1, 321))
     assert not [words for words in client.heard() if not words.startswith("event swapped")]
 
 
 def test_a_body_that_goes_with_its_connection_ends_nothing(daemon, client):
-    client.ask("faults", 0, 3)
+    client.ask("faults", 0, 3, 0)
     for at in range(5):
         client.push_batch(images(16, at), LABELS)
     client.flush()
@@ -42,16 +42,27 @@ def test_a_body_that_goes_with_its_connection_ends_nothing(daemon, client):
     assert len(daemon.samples()) == 80
 
 
+def test_no_descriptors_for_a_while_are_no_end(daemon, client):
+    """The connection is lost, and new sockets cannot be made: tried again, samples wait."""
+    client.ask("faults", 0, 0, 5)
+    daemon.disconnect()
+    client.push_batch(images(16), LABELS)
+    client.flush()
+    assert client.stats().reconnects == 1
+    assert len(daemon.samples()) == 16
+
+
 def test_signals_find_the_threads_of_the_program(client):
     """The client's thread takes none but those of its own crash."""
     process = Path(f"/proc/{client._driver.process.pid}")
-    tasks = {(task / "comm").read_text().strip(): task for task in (process / "task").iterdir()}
+    tasks = sorted((process / "task").iterdir(), key=lambda task: int(task.name))
+    # The oldest of that name: threads that it makes begin with it.
+    thread = next(t for t in tasks if (t / "comm").read_text().strip() == "eftraind-client")
 
     def blocks(task, number):
         mask = re.search(r"^SigBlk:\s*(\w+)", (task / "status").read_text(), re.MULTILINE)
         return bool(int(mask[1], 16) >> (number - 1) & 1)
 
-    thread = tasks["eftraind-client"]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM, signal.SIGCHLD):
         assert blocks(thread, number)
         assert not blocks(process, number)

@@ -236,7 +236,7 @@ def test_nothing_revives_a_session_that_ended(driver):
     assert session.wants_connection(0.0)
     session.end()
     session.opened(0.0)
-    session.handshake_failed(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 0, True, 0.1)
+    session.cannot_connect(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, 0, True, 0.1)
     session.broken(0.2)
     assert not session.wants_connection(9.0)
     assert session.phase is Phase.ENDED
@@ -320,5 +320,5 @@ def test_handshakes_that_fail(driver, welcome, has_keys, event, value):
         session.flush("durable", 1.0, 0.0)
     else:
         session.opened(0.0)
-    session.handshake_failed(event, value, has_keys, 0.5)
+    session.cannot_connect(event, value, has_keys, 0.5)
     session.tick(1.5)

@@ -84,6 +84,7 @@ class Server {
         if (command == "faults") {
             faults::interrupt_every = line.number<int>();
             faults::drop_bodies = line.number<int>();
+            faults::fail_sockets = line.number<int>();
             return std::to_string(faults::interrupted.exchange(0));
         }
         if (command == "close") return client_->close(Seconds(line.number<double>())), "null";

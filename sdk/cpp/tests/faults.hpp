@@ -1,6 +1,6 @@
 /// What the system does to calls of libzmq at bad moments: these definitions stand before libzmq's
 /// own. `interrupt_every` n: a signal interrupts each n-th call. `drop_bodies` n: libzmq says of so
-/// many bodies that they went with their connection.
+/// many bodies that they went with their connection. `fail_sockets` n: so many cannot be made.
 #pragma once
 
 #include <atomic>
@@ -13,6 +13,7 @@ namespace faults {
 
 inline std::atomic<int> interrupt_every{0};
 inline std::atomic<int> drop_bodies{0};
+inline std::atomic<int> fail_sockets{0};
 inline std::atomic<int> interrupted{0};
 
 inline bool interrupts() {
@@ -38,6 +39,16 @@ extern "C" {
 int zmq_send(void* socket, const void* data, size_t size, int flags) {
     static auto* const call = faults::real(&zmq_send, "zmq_send");
     return faults::interrupts() ? -1 : call(socket, data, size, flags);
+}
+
+void* zmq_socket(void* context, int type) {
+    static auto* const call = faults::real(&zmq_socket, "zmq_socket");
+    if (faults::fail_sockets > 0) {
+        --faults::fail_sockets;
+        errno = EMFILE;
+        return nullptr;
+    }
+    return call(context, type);
 }
 
 int zmq_msg_send(zmq_msg_t* message, void* socket, int flags) {

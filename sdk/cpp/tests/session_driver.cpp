@@ -57,7 +57,7 @@ class Server {
             const auto event = line.number<std::uint16_t>();
             const inside::Ending ending{event, line.number<std::uint32_t>()};
             const auto [trouble, for_good] = inside::explain(ending, line.number<int>() != 0);
-            session_->handshake_failed(trouble, for_good, now);
+            session_->cannot_connect(trouble, for_good, now);
         } else if (command == "wants") {
             return session_->wants_connection(now) ? "true" : "false";
         } else if (command == "next") {

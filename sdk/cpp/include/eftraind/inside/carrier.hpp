@@ -1,8 +1,7 @@
 /// The one thread that owns a client's sockets and carries messages between them and the session.
 ///
 /// As in Python: heartbeats and resending must not stop because a user's code is busy. It decides
-/// nothing; every decision is the session's. Signals are blocked in it, but for those of a crash:
-/// the program's handlers run in the program's threads.
+/// nothing; every decision is the session's.
 #pragma once
 
 #include <atomic>
@@ -16,13 +15,13 @@
 #include <utility>
 #include <vector>
 
-#include <csignal>
 #include <pthread.h>
 
 #include "eftraind/inside/connection.hpp"
 #include "eftraind/inside/listeners.hpp"
 #include "eftraind/inside/session.hpp"
 #include "eftraind/inside/sockets.hpp"
+#include "eftraind/inside/threads.hpp"
 #include "eftraind/options.hpp"
 
 namespace eftraind::inside {
@@ -33,19 +32,7 @@ class Carrier {
         : endpoint_(std::move(endpoint)),
           options_(options),
           session_(options, instance, options_.clock()) {
-        sigset_t blocked, before;
-        sigfillset(&blocked);
-        for (const int crash : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS}) {
-            sigdelset(&blocked, crash);
-        }
-        pthread_sigmask(SIG_SETMASK, &blocked, &before);  // a new thread starts with this mask
-        try {
-            thread_ = std::thread([this] { run(); });
-        } catch (...) {
-            pthread_sigmask(SIG_SETMASK, &before, nullptr);
-            throw;
-        }
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        thread_ = without_signals([this] { run(); });
     }
     Carrier(const Carrier&) = delete;
     Carrier& operator=(const Carrier&) = delete;
@@ -181,9 +168,18 @@ class Carrier {
     }
 
     void connect() {
-        connection_.emplace(*context_, endpoint_, options_, ++connections_);
+        std::optional<Fault> trouble;
+        try {
+            connection_.emplace(*context_, endpoint_, options_, ++connections_);
+        } catch (const ClientError& error) {
+            trouble = error.fault();
+        }
         const std::lock_guard<std::mutex> lock(mutex_);
-        session_.opened(options_.clock());
+        if (trouble) {
+            session_.cannot_connect(*trouble, true, options_.clock());
+        } else {
+            session_.opened(options_.clock());
+        }
     }
 
     void say_goodbye() {
@@ -255,7 +251,7 @@ class Carrier {
             session_.broken(now);
         } else {
             const auto [trouble, for_good] = explain(ending, options_.keys.has_value());
-            session_.handshake_failed(trouble, for_good, now);
+            session_.cannot_connect(trouble, for_good, now);
         }
     }
 

@@ -189,9 +189,9 @@ class Session {
         requests_.resend_all();
     }
 
-    /// Keys did not fit. A client that was welcome before goes on trying: what is wrong may be the
-    /// daemon's list, and samples wait here.
-    void handshake_failed(const Fault& trouble, bool for_good, double now) {
+    /// Keys did not fit, or no socket could be made. A client that was welcome before goes on
+    /// trying: the daemon's list may be mended, and samples wait here.
+    void cannot_connect(const Fault& trouble, bool for_good, double now) {
         trouble_ = trouble;
         if (for_good && !welcome_) {
             end(trouble);

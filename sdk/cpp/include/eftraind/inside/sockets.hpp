@@ -20,7 +20,7 @@ namespace eftraind::inside {
 
 [[noreturn]] inline void fail_zmq(const std::string& what) {
     raise({FaultKind::client, what + ": " + zmq_strerror(zmq_errno()),
-           "check the endpoint and the keys", "zmq"});
+           "check the endpoint and the limit of open files", "zmq"});
 }
 
 /// The result of `call`, which is made until no signal interrupts it.
