@@ -41,6 +41,7 @@ class Command:
 CONFIG = "commands.daemon:add_config"
 PROCESS = "commands.daemon:add_process"
 CONTROL = "commands.control:control"
+TARGET = "commands.target:add_target"
 COMMANDS = (
     Command("run", "start and supervise the daemon's two processes", "commands.daemon:run", CONFIG),
     Command(
@@ -68,10 +69,10 @@ COMMANDS = (
         "commands.control:add_status",
     ),
     Command("top", "watch the daemon on a terminal", "top.main:run", "top.main:add_arguments"),
-    Command("pause", "stop training; inference goes on", CONTROL, CONFIG),
-    Command("resume", "train again", CONTROL, CONFIG),
+    Command("pause", "stop training; inference goes on", CONTROL, TARGET),
+    Command("resume", "train again", CONTROL, TARGET),
     Command(
-        "promote", "let the candidate serve now, without waiting for the gate", CONTROL, CONFIG
+        "promote", "let the candidate serve now, without waiting for the gate", CONTROL, TARGET
     ),
     Command(
         "rollback",
@@ -79,7 +80,7 @@ COMMANDS = (
         CONTROL,
         "commands.control:add_rollback",
     ),
-    Command("checkpoint", "write the serving weights to disk now", CONTROL, CONFIG),
+    Command("checkpoint", "write the serving weights to disk now", CONTROL, TARGET),
     Command(
         "set",
         "change rates of training at once, until the restart",
@@ -90,7 +91,7 @@ COMMANDS = (
         "reload",
         "let the daemon read its file again: rates and log levels",
         "commands.control:reload",
-        CONFIG,
+        TARGET,
     ),
     Command(
         "keygen",

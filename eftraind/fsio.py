@@ -8,6 +8,7 @@ call would lie.
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,22 +166,50 @@ def create_once(ops: FileOps, path: Path, data: Buffer, mode: int) -> None:
 
     A hard link is the one call that makes a whole file appear and never replaces another.
     """
-    temp = path.with_name(f".{path.name}.{ops.random_bytes(6).hex()}")
-    with storage_errors("write", path):
-        fd = ops.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    with storage_errors("write", path), _complete(ops, path, data, mode) as temp:
         try:
-            try:
-                ops.pwritev(fd, [data], 0)
-                ops.fsync(fd)
-            finally:
-                ops.close(fd)
             ops.link(temp, path)
         except FileExistsError as exc:
-            message = f"{path} exists"
-            raise StorageError(message, remedy="move it away first", code="exists") from exc
-        finally:
-            discard(ops, temp)
+            raise _exists(path) from exc
         ops.fsync_dir(path.parent)
+
+
+def fill_empty(ops: FileOps, path: Path, data: Buffer, mode: int) -> None:
+    """Put a complete file in place of an empty one, or raise StorageError `exists` and leave what
+    is there: anything but an empty plain file."""
+    with storage_errors("write", path):
+        fd = ops.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            found = os.fstat(fd)
+            empty = stat.S_ISREG(found.st_mode) and found.st_size == 0
+            # Of two at once the second finds the lock taken, or another file at the path.
+            if not empty or not ops.try_lock(fd) or path.stat().st_ino != found.st_ino:
+                raise _exists(path)
+            with _complete(ops, path, data, mode) as temp:
+                ops.rename(temp, path)
+                ops.fsync_dir(path.parent)
+        finally:
+            ops.close(fd)
+
+
+@contextmanager
+def _complete(ops: FileOps, path: Path, data: Buffer, mode: int) -> Iterator[Path]:
+    """The data in a file of its own beside `path`, on the disk; gone afterwards if still there."""
+    temp = path.with_name(f".{path.name}.{ops.random_bytes(6).hex()}")
+    fd = ops.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+    try:
+        try:
+            ops.pwritev(fd, [data], 0)
+            ops.fsync(fd)
+        finally:
+            ops.close(fd)
+        yield temp
+    finally:
+        discard(ops, temp)
+
+
+def _exists(path: Path) -> StorageError:
+    return StorageError(f"{path} exists", remedy="move it away first", code="exists")
 
 
 def read_file(ops: FileOps, path: Path, max_bytes: int) -> bytes:

@@ -7,32 +7,30 @@ import argparse
 import json
 from typing import Any
 
-from eftraind import config as configuration
-from eftraind.commands.daemon import add_config
+from eftraind.commands.target import add_target, target_of
 from eftraind.errors import ConfigError
-from eftraind.service.request import RequestFailed, request
+from eftraind.service.request import RequestFailed
 
 
 def add_rollback(parser: argparse.ArgumentParser) -> None:
-    add_config(parser)
+    add_target(parser)
     parser.add_argument("--golden", action="store_true", help="to the frozen first model")
 
 
 def add_set(parser: argparse.ArgumentParser) -> None:
-    add_config(parser)
+    add_target(parser)
     parser.add_argument("rates", nargs="+", metavar="KEY=VALUE", help="train.learning_rate=0.01")
 
 
 def add_status(parser: argparse.ArgumentParser) -> None:
-    add_config(parser)
+    add_target(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
 
 def control(given: argparse.Namespace) -> str:
     """Pass the command on under its own name."""
-    config = configuration.load(given.config)
     args = {"golden": True} if getattr(given, "golden", False) else {}
-    result = request(config.control_endpoint, given.command, args)
+    result = target_of(given).request(given.command, args)
     shown = " ".join(
         f"{key}={value}" for key, value in result.items() if isinstance(value, (str, int, float))
     )
@@ -41,7 +39,6 @@ def control(given: argparse.Namespace) -> str:
 
 def change(given: argparse.Namespace) -> str:
     """Set rates of training."""
-    config = configuration.load(given.config)
     rates = {}
     for text in given.rates:
         key, equals, value = text.partition("=")
@@ -50,15 +47,14 @@ def change(given: argparse.Namespace) -> str:
         except ValueError:
             cause = f"{text!r} is not KEY=NUMBER" if equals else f"{text!r} has no value"
             raise ConfigError(cause, remedy="write train.learning_rate=0.01") from None
-    request(config.control_endpoint, "set", rates)
+    target_of(given).request("set", rates)
     return "set: " + ", ".join(f"{key} is {value:g}" for key, value in rates.items())
 
 
 def reload(given: argparse.Namespace) -> str:
     """Have the file read again. Raises ConfigError if it changes what cannot change now."""
-    config = configuration.load(given.config)
     try:
-        changed = request(config.control_endpoint, "reload")["changed"]
+        changed = target_of(given).request("reload")["changed"]
     except RequestFailed as error:
         if error.code == ConfigError.code:
             raise ConfigError(error.message, remedy=error.remedy) from error
@@ -69,8 +65,7 @@ def reload(given: argparse.Namespace) -> str:
 
 def status(given: argparse.Namespace) -> str:
     """What the daemon says of itself, as JSON or as a table."""
-    config = configuration.load(given.config)
-    result = request(config.control_endpoint, "status", timeout_s=5.0)
+    result = target_of(given).request("status", timeout_s=5.0)
     return json.dumps(result) if given.json else status_text(result)
 
 

@@ -18,10 +18,12 @@ from eftraind import config as configuration
 from eftraind.clock import Clock
 from eftraind.config import Config
 from eftraind.fsio import FileOps
+from eftraind.keys import contents
 from eftraind.sdnotify import Notifier
 from eftraind.service import logs
 from eftraind.service.heart import Heart
 
+CREDENTIALS = "/etc/eftraind/credentials"  # as in the units
 SWITCH_INTERVAL_S = 0.0005  # the committer's Python must not delay the loop by CPython's 5 ms
 
 
@@ -127,14 +129,18 @@ def overlay(given: argparse.Namespace) -> str:
 
 
 def check(given: argparse.Namespace) -> str:
-    """Read the file, and the network and the board it names."""
+    """Read the file, and what it names: the network, the board, the keys."""
     boards: Any = import_module("eftraind.boards")
     networks: Any = import_module("eftraind.networks")
+    guard: Any = import_module("eftraind.service.guard")
     config = configuration.load(given.config)
     if config.power.board is not None:
         boards.load(config.power.board)
     graph = networks.load(config.model.network)
-    return f"{given.config}: good; network {graph.name}, {len(graph.layers)} layers"
+    # Where a service's credentials come from: this process is given none.
+    found = guard.read(config, {guard.CREDENTIALS: CREDENTIALS, **os.environ})
+    told = f"; {contents(found.allowed)}" if found is not None else ""
+    return f"{given.config}: good; network {graph.name}, {len(graph.layers)} layers{told}"
 
 
 def _set_up_process(config: Config, name: str) -> None:

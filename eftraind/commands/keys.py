@@ -1,14 +1,15 @@
 """`eftraind keygen`: key pairs for a daemon and for its clients.
 
-Owns where the files go and what is told. A file is never replaced, and only its owner can read it.
+Owns where the files go and what is told. Only the owner can read what is written, and it replaces
+nothing but an empty file: the installation makes one.
 """
 
 import argparse
 from pathlib import Path
 
 from eftraind.client.curve import new_pair
-from eftraind.errors import ConfigError
-from eftraind.fsio import FileOps, create_once
+from eftraind.errors import ConfigError, StorageError
+from eftraind.fsio import FileOps, create_once, fill_empty
 from eftraind.keys import KEY, NAME, ROLES, KeyFile, Peer, allowed_line, read_key_file
 
 SERVER_FILE = "eftraind.server.key"
@@ -30,7 +31,7 @@ def keygen(given: argparse.Namespace) -> str:
     pair, ops = new_pair(), FileOps()
     if given.name == "server":
         path = given.out or Path(SERVER_FILE)
-        create_once(ops, path, pair.text("the daemon's keys; keep secret").encode(), 0o600)
+        _write(ops, path, pair.text("the daemon's keys; keep secret").encode())
         return (
             f"wrote {path}\npublic key: {pair.public}\n"
             "next: name the file as keys.server, and make a key for each client:\n"
@@ -43,12 +44,21 @@ def keygen(given: argparse.Namespace) -> str:
         raise ConfigError(f"roles {given.roles!r:.80}", remedy=f"some of {','.join(ROLES)}")
     pair = KeyFile(pair.secret, pair.public, _server(given.server))
     path = given.out or Path(f"{given.name}.key")
-    create_once(ops, path, pair.text(f"keys of {given.name}; keep secret").encode(), 0o600)
+    _write(ops, path, pair.text(f"keys of {given.name}; keep secret").encode())
     return (
         f"wrote {path}\npublic key: {pair.public}\n"
         "next: move the file to the client, add this line to the file that keys.clients names, "
         "and eftraind reload:\n" + allowed_line(pair.public, Peer(given.name, roles))
     )
+
+
+def _write(ops: FileOps, path: Path, data: bytes) -> None:
+    try:
+        create_once(ops, path, data, 0o600)
+    except StorageError as error:
+        if error.code != "exists":
+            raise
+        fill_empty(ops, path, data, 0o600)
 
 
 def _server(given: str | None) -> str:

@@ -81,6 +81,8 @@ def _check_endpoint(name: str, endpoint: str) -> None:
     if transport != "tcp" or not separator:
         raise ConfigError(f"{name} is {endpoint}", remedy="write ipc://PATH or tcp://ADDRESS:PORT")
     host, _, port = address.rpartition(":")
+    if ":" in host and not host.startswith("["):
+        raise ConfigError(f"{name}: {endpoint} is ambiguous", remedy=f"write tcp://[{host}]:{port}")
     if not _is_address(host):
         raise ConfigError(
             f"{name}: {endpoint} names no address of this machine",

@@ -7,6 +7,7 @@ LOCAL for a Unix socket, whose users file permissions have let in and who may do
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,41 @@ LOG_S = 10.0
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Files:
+    """What was read of the configuration's keys, and where the list is; `copied` by systemd."""
+
+    pair: keys.KeyFile
+    allowed: dict[str, keys.Peer]
+    list: Path
+    copied: bool
+
+
+def read(config: Config, environ: Mapping[str, str]) -> Files | None:
+    """The keys of a configuration; None without a network endpoint. Raises ConfigError."""
+    network = [endpoint for endpoint in config.client_endpoints if not is_local(endpoint)]
+    if not network:
+        return None
+    file, copied = _place(config.keys.server, environ)
+    pair = keys.read_key_file(file, private=not copied) if file is not None else None
+    if pair is None:
+        raise ConfigError(
+            f"{network[0]} needs keys, and there is no server key",
+            remedy="eftraind keygen server, then name its file as keys.server; or use ipc://",
+        )
+    if zmq.curve_public(pair.secret.encode()).decode() != pair.public:
+        raise ConfigError(
+            f"{file}: its public key is not that of its secret key", remedy="make a new pair"
+        )
+    place, copied = _place(config.keys.clients, environ)
+    if place is None:
+        raise ConfigError(
+            f"{network[0]} needs a list of clients, and there is none",
+            remedy="name it as keys.clients; eftraind keygen client prints its lines",
+        )
+    return Files(pair, keys.read_allowed(place, private=not copied), place, copied)
+
+
 class Guard:
     """With no network endpoint it holds no key, reads no file and needs no handler."""
 
@@ -39,29 +75,12 @@ class Guard:
         self._copied = False
         self._refused = metrics.counter("handshakes_refused_total")
         self._log_at_s = 0.0
-        network = [endpoint for endpoint in config.client_endpoints if not is_local(endpoint)]
-        if not network:
-            return
-        file, copied = _place(config.keys.server, environ)
-        pair = keys.read_key_file(file, private=not copied) if file is not None else None
-        if pair is None:
-            raise ConfigError(
-                f"{network[0]} needs keys, and there is no server key",
-                remedy="eftraind keygen server, then name its file as keys.server; or use ipc://",
-            )
-        if zmq.curve_public(pair.secret.encode()).decode() != pair.public:
-            raise ConfigError(
-                f"{file}: its public key is not that of its secret key", remedy="make a new pair"
-            )
-        self._list, self._copied = _place(config.keys.clients, environ)
-        if self._list is None:
-            raise ConfigError(
-                f"{network[0]} needs a list of clients, and there is none",
-                remedy="name it as keys.clients; eftraind keygen client prints its lines",
-            )
-        self.secret = pair.secret
-        self.allowed = keys.read_allowed(self._list, private=not self._copied)
-        log.info("public key %s; %s in %s", pair.public, keys.contents(self.allowed), self._list)
+        files = read(config, environ)
+        if files is not None:
+            self._list, self._copied = files.list, files.copied
+            self.secret, self.allowed = files.pair.secret, files.allowed
+            told = f"public key {files.pair.public}; {keys.contents(files.allowed)}"
+            log.info("%s in %s", told, files.list)
 
     def open(self, context: Context) -> None:
         """Answer handshakes from now on; before the first network endpoint is bound."""
@@ -148,5 +167,12 @@ def _place(path: str, environ: Mapping[str, str]) -> tuple[Path | None, bool]:
     if not path.startswith(PLACE):
         return Path(path), False
     directory = environ.get(CREDENTIALS)
-    file = Path(directory + path.removeprefix(PLACE)) if directory else None
-    return (file if file is not None and file.exists() else None), True
+    if not directory:
+        return None, True
+    file = Path(directory + path.removeprefix(PLACE))
+    try:
+        return (file if file.exists() else None), True
+    except OSError as error:
+        raise ConfigError(
+            f"cannot look at {file}: {error.strerror}", remedy="ask as root, or as the service"
+        ) from error

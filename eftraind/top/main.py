@@ -10,11 +10,10 @@ import shutil
 import sys
 from typing import TextIO
 
-from eftraind import config as configuration
 from eftraind.clock import Clock
-from eftraind.commands.daemon import add_config
+from eftraind.commands.target import Target, add_target, target_of
 from eftraind.errors import ConfigError
-from eftraind.service.request import RequestFailed, request
+from eftraind.service.request import RequestFailed
 from eftraind.top import view
 from eftraind.top.feed import Feed
 
@@ -23,7 +22,7 @@ PLAIN_SIZE = (100, 40)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_config(parser)
+    add_target(parser)
     parser.add_argument("--once", action="store_true", help="print one screen as text and end")
     parser.add_argument("--interval", type=float, default=1.0, metavar="SECONDS",
                         help="between two looks (1)")  # fmt: skip
@@ -33,36 +32,36 @@ def run(given: argparse.Namespace) -> int:
     """The command line's entry. Raises RequestFailed if there is no daemon at the start."""
     if not 0.1 <= given.interval <= 3600:
         raise ConfigError("--interval must lie between 0.1 and 3600", remedy="leave it out")
-    endpoint = configuration.load(given.config).control_endpoint
+    target = target_of(given)
     feed = Feed()
-    ask(endpoint, feed)
+    ask(target, feed)
     clock = Clock()
     try:
         if given.once:
             sys.stdout.write(plain(feed, clock, sys.stdout) + "\n")
         elif sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in ("", "dumb"):
-            _fill(endpoint, feed, clock, given.interval)
+            _fill(target, feed, clock, given.interval)
         else:
-            _print(endpoint, feed, clock, given.interval)
+            _print(target, feed, clock, given.interval)
     except KeyboardInterrupt:
         return 0
     return 0
 
 
-def ask(endpoint: str, feed: Feed) -> None:
+def ask(target: Target, feed: Feed) -> None:
     """Bring the feed up to date."""
-    while not feed.take(request(endpoint, "live", {"since": feed.since}, timeout_s=PATIENCE_S)):
+    while not feed.take(target.request("live", {"since": feed.since}, timeout_s=PATIENCE_S)):
         continue
 
 
-def _again(endpoint: str, feed: Feed) -> None:
+def _again(target: Target, feed: Feed) -> None:
     try:
-        ask(endpoint, feed)
+        ask(target, feed)
     except RequestFailed as error:
         feed.lost = error.message
 
 
-def _fill(endpoint: str, feed: Feed, clock: Clock, interval_s: float) -> None:
+def _fill(target: Target, feed: Feed, clock: Clock, interval_s: float) -> None:
     from eftraind.top import terminal
 
     unicode = knows_bars(sys.stdout)
@@ -76,12 +75,12 @@ def _fill(endpoint: str, feed: Feed, clock: Clock, interval_s: float) -> None:
         while going:
             if clock.monotonic_s() >= due_s:
                 due_s = clock.monotonic_s() + interval_s
-                _again(endpoint, feed)
+                _again(target, feed)
             screen.show(draw)
             going = screen.wait(due_s - clock.monotonic_s())
 
 
-def _print(endpoint: str, feed: Feed, clock: Clock, interval_s: float) -> None:
+def _print(target: Target, feed: Feed, clock: Clock, interval_s: float) -> None:
     while True:
         served, frozen = feed.latest("serving"), feed.latest("golden")
         words = (
@@ -95,7 +94,7 @@ def _print(endpoint: str, feed: Feed, clock: Clock, interval_s: float) -> None:
         sys.stdout.write("  ".join(words) + "\n")
         sys.stdout.flush()
         clock.sleep(interval_s)
-        _again(endpoint, feed)
+        _again(target, feed)
 
 
 def plain(feed: Feed, clock: Clock, stream: TextIO) -> str:

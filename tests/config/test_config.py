@@ -67,6 +67,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "empty list": ({"listen": []}, "listen", "list"),
     "by name": ({"events": "tcp://localhost:1"}, "events", "127.0.0.1"),
     "no transport": ({"listen": ["/run/x.sock"]}, "listen", "ipc://PATH"),
+    "no brackets": ({"listen": ["tcp://::1:5557"]}, "listen", "tcp://[::1]:5557"),
     "no port": ({"listen": ["tcp://127.0.0.1"]}, "listen", "127.0.0.1"),
     "bad port": ({"listen": ["tcp://127.0.0.1:99999"]}, "listen", "PORT"),
     "long path": ({"run_dir": "/tmp/" + "x" * 120}, "107", "shorter run_dir"),
