@@ -18,6 +18,7 @@ def open_dealer(
     Raises ClientError (code `zmq`) if there is no such endpoint or no descriptor left.
     """
     dealer: zmq.Socket[bytes] | None = None
+    monitor: Any = None
     try:
         dealer = context.socket(zmq.DEALER)
         for option, value in (
@@ -34,9 +35,13 @@ def open_dealer(
         ):
             dealer.setsockopt(option, value)
         curve.use(dealer, keys)
+        monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | curve.FAILURES)
         dealer.connect(endpoint)
-        return dealer, dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | curve.FAILURES)
+        return dealer, monitor
     except zmq.ZMQError as error:
+        if dealer is not None and monitor is not None:
+            dealer.disable_monitor()
+            monitor.close(0)
         if dealer is not None:
             dealer.close(0)
         raise ClientError(
