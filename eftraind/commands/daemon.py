@@ -111,7 +111,9 @@ def engine(given: argparse.Namespace) -> int:
         if heart.orphaned:
             service.stop()
 
-    service = processes.create(config, clock=clock, pulse=pulse, serve_only=given.serve_only)
+    service = processes.create(
+        config, clock=clock, pulse=pulse, progress=heart.starting, serve_only=given.serve_only
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, service.stop)
     service.run()

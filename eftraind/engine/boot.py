@@ -5,6 +5,7 @@ directory of another network is refused. Opens no sockets.
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -140,17 +141,28 @@ def _device(config: Config, metrics: Metrics, clock: Clock, emit: Emit) -> Devic
 
 
 def boot(
-    config: Config, *, metrics: Metrics, clock: Clock, emit: Emit, ops: FileOps, graph: Graph
+    config: Config,
+    *,
+    metrics: Metrics,
+    clock: Clock,
+    emit: Emit,
+    ops: FileOps,
+    graph: Graph,
+    progress: Callable[[], None] = lambda: None,
 ) -> Engine:
-    """An engine ready to work. Raises EftraindError with cause and remedy."""
+    """An engine ready to work; `progress` hears of each stage done, which may take as long as a
+    slow card or board does. Raises EftraindError with cause and remedy."""
     store = CheckpointStore(
         Path(config.state_dir) / "checkpoints", keep=config.checkpoint.keep, ops=ops, clock=clock
     )
     (golden, golden_version), (serving, version), learnt_seq = _boot_weights(
         config, graph, store, ops, emit
     )
+    progress()
     device = _device(config, metrics, clock, emit)
+    progress()
     predictor, choice = settled(config, graph, device)
+    progress()
     replay = _replay(config, graph, choice.plan.batch)
     executor = Executor(
         device,
@@ -164,6 +176,7 @@ def boot(
         class_weights=config.train.class_weights,
         memory_bytes=memory_limit(config, device),
     )
+    progress()
     banks = Banks(
         executor, golden=golden, golden_version=golden_version, serving=serving, version=version
     )

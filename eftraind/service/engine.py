@@ -47,7 +47,8 @@ class Request:
 
 
 class EngineService:
-    """The loop. `pulse` hears that it turned, and what it is doing.
+    """The loop. `pulse` hears that it turned, and what it is doing, `progress` of each stage of the
+    start.
 
     With `serve_only` nothing is fetched from the journal and nothing trained: what an engine does
     that failed too often, so that predictions go on.
@@ -62,6 +63,7 @@ class EngineService:
         clock: Clock,
         ops: FileOps,
         pulse: Callable[[str], None],
+        progress: Callable[[], None],
         serve_only: bool = False,
     ) -> None:
         self._graph = graph
@@ -72,7 +74,13 @@ class EngineService:
         self._requests: deque[Request] = deque()
         self._dtype = np.dtype("u1" if graph.input.dtype == "uint8" else "<f4")
         self.engine: Engine = boot(
-            config, metrics=metrics, clock=clock, emit=self._emit, ops=ops, graph=graph
+            config,
+            metrics=metrics,
+            clock=clock,
+            emit=self._emit,
+            ops=ops,
+            graph=graph,
+            progress=progress,
         )
         self._serve_only = serve_only
         metrics.gauge("engine_serve_only").set(1 if serve_only else 0)
@@ -296,7 +304,12 @@ class EngineService:
 
 
 def create(
-    config: Config, *, clock: Clock, pulse: Callable[[str], None], serve_only: bool = False
+    config: Config,
+    *,
+    clock: Clock,
+    pulse: Callable[[str], None],
+    progress: Callable[[], None],
+    serve_only: bool = False,
 ) -> EngineService:
     """The engine process's service. Raises EftraindError with cause and remedy."""
     if serve_only and config.device.kind not in ("cpu", "reference"):
@@ -311,5 +324,6 @@ def create(
         clock=clock,
         ops=FileOps(),
         pulse=pulse,
+        progress=progress,
         serve_only=serve_only,
     )

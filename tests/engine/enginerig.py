@@ -61,6 +61,7 @@ class Rig:
         self.config = configuration(state_dir, **sections)
         self.metrics = Metrics(owner="engine")
         self.events = []
+        self.stages = 0
         self.engine = boot(
             self.config,
             metrics=self.metrics,
@@ -68,9 +69,13 @@ class Rig:
             emit=lambda topic, data: self.events.append((topic, dict(data))),
             ops=ops or FileOps(),
             graph=networks.load(self.config.model.network),
+            progress=self.stage,
         )
         self.seq = 0
         self.number = 0
+
+    def stage(self):
+        self.stages += 1
 
     def topics(self, topic):
         return [data for name, data in self.events if name == topic]

@@ -221,6 +221,13 @@ def test_lagging_engine_stores_without_training(tmp_path):
     rig.close()
 
 
+def test_a_slow_start_shows_its_progress(tmp_path):
+    """Weights read, device open, its times known, buffers there."""
+    rig = Rig(tmp_path)
+    assert rig.stages == 4
+    rig.close()
+
+
 def test_state_of_another_network_is_refused(tmp_path):
     Rig(tmp_path).close()
     with pytest.raises(ConfigError, match="digits"):

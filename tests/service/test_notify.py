@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from harness import Daemon, put_frames, small_config, until, write_config
 
-from eftraind.clock import Clock
+from eftraind.clock import Clock, FakeClock
 from eftraind.fsio import FileOps
 from eftraind.sdnotify import Notifier
 from eftraind.service.front import DISK_DEADLINE_S, Front
@@ -98,6 +98,18 @@ def test_the_engine_says_what_it_does(daemon: Callable[..., Daemon], ear: Ear) -
     ear.wait_for("WATCHDOG=1")
     assert engine.stop() == 0
     ear.wait_for("STOPPING=1")
+
+
+def test_each_stage_of_a_slow_start_gets_more_time(ear: Ear) -> None:
+    """And a start that stands still gets none."""
+    clock = FakeClock()
+    heart = Heart(None, clock, Notifier(str(ear.path)))
+    for _ in range(3):
+        heart.starting()
+        heart.starting()  # at once: the same stage
+        clock.advance(50.0)
+    ear.drain()
+    assert ear.heard == ["EXTEND_TIMEOUT_USEC=60000000"] * 3
 
 
 def test_a_whole_daemon_is_one_service(daemon: Callable[..., Daemon], ear: Ear) -> None:
