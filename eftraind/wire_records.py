@@ -62,9 +62,9 @@ def decode_record(payload: Buffer) -> Record:
 
 
 def encode_producers(last_seqs: Mapping[str, int]) -> bytes:
-    """The table producer -> last accepted sequence number, in name order."""
+    """The table producer -> last accepted sequence number, in the order given."""
     parts = [_TABLE.pack(_TABLE_MAGIC, len(last_seqs))]
-    for producer, last_seq in sorted(last_seqs.items()):
+    for producer, last_seq in last_seqs.items():
         name = producer.encode("ascii")
         parts.append(_ENTRY.pack(last_seq, len(name)) + name)
     return b"".join(parts)

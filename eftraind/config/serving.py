@@ -38,7 +38,11 @@ class IngestConfig:
     )
     max_clients: int = option(64, "connections served at a time", low=1, high=65536)
     max_producers: int = option(
-        1024, "producer names whose sequence numbers are remembered", low=1, high=65536
+        1024,
+        "producer names whose sequence numbers are remembered; a new one takes the place of the "
+        "one silent longest",
+        low=1,
+        high=65536,
     )
 
 

@@ -56,6 +56,8 @@ TABLE: tuple[Spec, ...] = (
     # clients
     _gauge("clients", "connections", "Clients that said HELLO and are served."),
     _gauge("producers", "producers", "Producer names whose sequence numbers are remembered."),
+    _counter("producers_forgotten_total", "producers",
+             "Producers whose sequence numbers were given up for a new one: silent longest."),
     _counter("clients_superseded_total", "connections",
              "Connections ended because their producer connected again."),
     _counter("handshakes_refused_total", "handshakes",

@@ -80,6 +80,8 @@ class Clients:
     metrics: Metrics
     clock: Clock
     guard: Guard
+    forget: Callable[[str], None]
+    """told of each producer whose numbers are given up for a new one"""
     events_endpoint: str = ""
     network_events_endpoint: str = ""
     model: Model = field(default_factory=Model)
@@ -92,10 +94,14 @@ class Clients:
         self._retry_at_s = 0.0
 
     def recover(self, last_seqs: Mapping[str, int]) -> None:
-        """Take the producers found in the journal; what is there is durable."""
+        """Take the producers found in the journal, those silent longest first; what is there is
+        durable."""
         for name, last_seq in last_seqs.items():
             producer = self._producers.setdefault(name, Producer(name))
             producer.received_seq = producer.durable_seq = last_seq
+        # Those forgotten since the newest table was written have come back with it.
+        while len(self._producers) > self.config.max_producers:
+            self._forget_one()
         self._show_counts()
 
     def find(self, identity: bytes, user: str = LOCAL) -> Connection:
@@ -129,12 +135,11 @@ class Clients:
         if same is not None:
             self.close(same)
         # Who sends no samples has no numbers, and must not take the name from the one who does.
-        producer = Producer(hello.producer)
-        if numbers:
-            producer = self._producers.setdefault(hello.producer, producer)
+        producer = known or Producer(hello.producer)
         if producer.connection is not None:
             self._supersede(producer.connection)
-            self._producers[hello.producer] = producer
+        if numbers:
+            self._heard(producer)
         if producer.instance and producer.instance != hello.instance:
             producer.superseded.append(producer.instance)
         producer.instance = hello.instance
@@ -172,11 +177,30 @@ class Clients:
                 code="too_many_clients",
             )
         if numbers and known is None and len(self._producers) >= self.config.max_producers:
+            self._forget_one()
+
+    def _heard(self, producer: Producer) -> None:
+        """It is the last to be forgotten now."""
+        self._producers.pop(producer.name, None)
+        self._producers[producer.name] = producer
+
+    def _forget_one(self) -> None:
+        """Give up the numbers of the producer that was silent longest, for another. Its samples
+        stay; if it ever comes back with some that were durable before it heard so, they count
+        twice."""
+        for producer in self._producers.values():
+            if producer.connection is None and not producer.in_flight:
+                break
+        else:
             raise WireError(
-                f"{len(self._producers)} producer names are known, the most allowed",
-                remedy="reuse a producer name, or raise ingest.max_producers",
+                f"{len(self._producers)} producers are connected, the most allowed",
+                remedy="close one, or raise ingest.max_producers",
                 code="too_many_producers",
             )
+        del self._producers[producer.name]
+        self.forget(producer.name)
+        self.metrics.counter("producers_forgotten_total").inc()
+        log.info("producer %s, silent longest, is forgotten for a new one", producer.name)
 
     def _supersede(self, old: Connection) -> None:
         self.metrics.counter("clients_superseded_total").inc()
@@ -206,6 +230,8 @@ class Clients:
         producer = connection.producer
         if producer.connection is connection:
             producer.connection = None
+            if self._producers.get(producer.name) is producer:
+                self._heard(producer)
         self.forget_unused(producer)
         self._show_counts()
 

@@ -127,6 +127,7 @@ class Front:
             events_endpoint=self.doors.events_endpoint,
             network_events_endpoint=self.doors.network_events_endpoint,
             guard=self.guard,
+            forget=self.log.forget,
         )
         self.clients.recover(self.log.last_seqs)
         self.reload = Reload(

@@ -66,6 +66,8 @@ class SampleLog:
         self._progress = progress
         self._outcomes: deque[Outcome] = deque()
         self._last_seqs: dict[str, int] = {}
+        """Those silent longest first; after the start the committer's thread alone touches it."""
+        self._forgotten: deque[str] = deque()
         self._journal: Journal | None = None
         self._group: GroupCommit | None = None
         self._blocked: tuple[EftraindError, float] | None = None
@@ -122,15 +124,21 @@ class SampleLog:
                     self._last_seqs = decode_producers(payload)
                 else:
                     record = decode_record(payload)
-                    last_seq = self._last_seqs.get(record.producer, 0)
-                    self._last_seqs[record.producer] = max(last_seq, record.last_seq)
+                    # Its last record counts, not its highest number: one that was forgotten and
+                    # came back numbers anew.
+                    self._heard(record.producer, record.last_seq)
             except WireError as error:
                 self.undecodable += 1
                 log.error("journal record %d is passed over: %s", seq, error)
 
+    def _heard(self, producer: str, last_seq: int) -> None:
+        self._last_seqs.pop(producer, None)
+        self._last_seqs[producer] = last_seq
+
     @property
     def last_seqs(self) -> dict[str, int]:
-        """What was found at start: producer -> last operation in the journal."""
+        """What was found at start: producer -> last operation in the journal, those silent
+        longest first."""
         return dict(self._last_seqs)
 
     # writing
@@ -173,6 +181,11 @@ class SampleLog:
                 raise _for_client(error)
             # Operations may try again until `take_outcomes` hears whether the disk took them.
 
+    def forget(self, producer: str) -> None:
+        """Leave it out of the table from now on; nothing of it is on its way. What it submits
+        after this is a new producer's."""
+        self._forgotten.append(producer)
+
     def readmit(self, producer: str) -> None:
         """Take this producer's operations again: none is on its way any more."""
         if self._group is not None:
@@ -194,12 +207,18 @@ class SampleLog:
 
     # in the committer's thread
 
+    def _drop_forgotten(self) -> None:
+        while self._forgotten:
+            self._last_seqs.pop(self._forgotten.popleft(), None)
+
     def _preamble(self) -> bytes:
+        self._drop_forgotten()
         return encode_producers(self._last_seqs)
 
     def _on_append(self, tag: object, seq: int) -> None:
         assert isinstance(tag, Submission)
-        self._last_seqs[tag.producer.name] = tag.last_seq
+        self._drop_forgotten()
+        self._heard(tag.producer.name, tag.last_seq)
 
     def _on_commit(self, results: list[Result]) -> None:
         for result in results:

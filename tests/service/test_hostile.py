@@ -14,6 +14,7 @@ from eftraind.errors import StorageError
 from eftraind.fsio import Buffer, FileOps
 from eftraind.wire import (
     Ack,
+    Bye,
     Error,
     Hello,
     Infer,
@@ -134,9 +135,18 @@ def test_the_producer_table_is_bounded(bench: Make) -> None:
         client.hello(f"p{number}")
         client.expect(Welcome, b.turn)
         works(b, client)
-    client.hello("p3")
-    assert client.refusal(b.turn) == "too_many_producers"
-    works(b, client, 2)  # it is still p2
+    others = b.client("p0"), b.client("p1")
+    for other in others:
+        other.expect(Welcome, b.turn)
+    late = b.client("p3")
+    assert late.refusal(b.turn) == "too_many_producers"  # all are connected
+    works(b, client, 2)
+    others[0].send(*Bye().frames())
+    b.until("the end of p0", lambda: len(b.front.clients.connections) == 2)
+    late.hello("p3")
+    assert late.expect(Welcome, b.turn).ledger.received_seq == 0
+    assert set(b.front.clients.producers) == {"p1", "p2", "p3"}
+    works(b, late)
 
 
 def test_connections_are_bounded(bench: Make) -> None:

@@ -179,6 +179,27 @@ def test_the_producer_table_outlives_the_records(bench: Make) -> None:
     assert b.client("busy").expect(Welcome, b.turn).ledger.durable_seq == seq
 
 
+def test_a_producer_that_was_forgotten_numbers_anew(bench: Make) -> None:
+    """Also after restarts, and the one that was silent longest goes first."""
+    b = bench(ingest={"max_producers": 2})
+    client = b.client("a")
+    client.expect(Welcome, b.turn)
+    client.send(*put_frames(1, 0, 7))
+    durable(b, client, 7)
+    for name in ("b", "c", "a"):  # c takes the place of a, then a that of b
+        client.hello(name)
+        assert client.expect(Welcome, b.turn).ledger.received_seq == 0
+        client.send(*put_frames(1, 0, 2))
+        durable(b, client, 2)
+    assert set(b.front.clients.producers) == {"c", "a"}
+    b.reopen()
+    client = b.client("a")
+    assert client.expect(Welcome, b.turn).ledger.received_seq == 2
+    assert [name for name, *_ in stored(b)] == ["a", "b", "c", "a"]
+    assert list(b.front.log.last_seqs) == ["b", "c", "a"]  # b is still in the journal
+    assert set(b.front.clients.producers) == {"c", "a"}
+
+
 def test_a_full_journal_refuses_until_the_engine_has_caught_up(bench: Make) -> None:
     b = bench(journal={"size_bytes": 4 << 20})
     client = b.client("cam")

@@ -59,6 +59,9 @@ class Disk:
         self.waiting = []
         return outcomes
 
+    def forget(self, name: str) -> None:
+        raise AssertionError(f"there is room for {name}")
+
     def write(self, name: str, put: Put) -> None:
         assert put.samples is not None
         for offset in range(put.count):
@@ -86,9 +89,8 @@ class Daemon:
     def __init__(self, disk: Disk, clock: FakeClock, wires: "Wires") -> None:
         self.disk = disk
         metrics = Metrics()
-        self.clients = Clients(
-            CONFIG, STREAM, wires.send, metrics, clock, Guard(Config(), {}, metrics)
-        )
+        guard = Guard(Config(), {}, metrics)
+        self.clients = Clients(CONFIG, STREAM, wires.send, metrics, clock, guard, disk.forget)
         self.clients.recover(disk.last_seqs)
         self.ingest = Ingest(self.clients, STREAM, disk.submit, self.readmit, metrics)
 

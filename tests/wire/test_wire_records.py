@@ -55,7 +55,7 @@ def test_the_table_of_producers():
     table = {"cam": 7, "b" * 64: 2**63 - 1, "anon-0": 0}
     payload = encode_producers(table)
     assert decode_producers(payload) == table
-    assert encode_producers(dict(reversed(table.items()))) == payload
+    assert list(decode_producers(payload)) == list(table), "those silent longest first"
     assert decode_producers(encode_producers({})) == {}
     for broken in (*(payload[:n] for n in range(len(payload))), payload + b"x"):
         with pytest.raises(WireError):
