@@ -66,7 +66,9 @@ class DeviceConfig:
         high=10.0,
     )
     overlay: str | None = option(
-        None, "bitstream (.bit, its .hwh beside it) that eftraind-overlay.service loads at boot"
+        None,
+        "bitstream (.bit, its .hwh beside it) that eftraind-overlay.service loads at boot for "
+        "other programs; not with kind board, which loads its own",
     )
     memory_bytes: int = option(
         0,

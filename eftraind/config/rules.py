@@ -54,6 +54,10 @@ def check_together(config: Config) -> None:
             "train.latent needs train.trainable to freeze something",
         ),
         (
+            config.device.kind != "board" or config.device.overlay is None,
+            "device.overlay must be null with device.kind board, which loads device.manifest's",
+        ),
+        (
             config.gate.max_samples >= config.gate.min_samples,
             "gate.max_samples must be at least gate.min_samples",
         ),

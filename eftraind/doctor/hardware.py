@@ -44,6 +44,12 @@ def _fpga(config: Config, machine: Machine) -> Iterator[Finding]:
             f"in state {state}, the overlay is not loaded",
             "systemctl restart eftraind-overlay, then journalctl -u eftraind-overlay",
         )
+    elif config.device.kind == "board":
+        yield warn(
+            "fpga",
+            f"in state {state}",
+            "start eftraind-engine: it loads the bitstream",
+        )
     else:
         yield warn("fpga", f"in state {state} and unused", "set device.overlay to a bitstream")
     yield _contiguous_memory(machine)

@@ -79,6 +79,10 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "message over window": ({"ingest": {"window_bytes": 4096}}, "window_bytes", "change one"),
     "crowd": ({"ingest": {"max_producers": 60_000}}, "max_producers", "change one"),
     "gate upside down": ({"gate": {"min_samples": 9000}}, "gate.max_samples", "change one"),
+    "two bitstreams": (
+        {"device": {"kind": "board", "manifest": "/a.json", "overlay": "/a.bit"}},
+        "device.overlay", "change one",
+    ),
     "latent of all": ({"train": {"latent": True}}, "train.latent", "change one"),
     "latent and all": (
         {"train": {"latent": True, "trainable": ["last-1", "all"]}}, "train.latent", "change one",
