@@ -125,6 +125,8 @@ def storage_error(exc: OSError, doing: str, path: Path | str) -> StorageError:
     if exc.errno in (errno.EACCES, errno.EPERM):
         remedy = "let the daemon's user own the state directory"
         return StorageError(message, remedy=remedy, code="storage_permission")
+    if exc.errno in (errno.EMFILE, errno.ENFILE):
+        return StorageError(message, remedy="raise LimitNOFILE of the service, or ulimit -n")
     if exc.errno == errno.EIO:
         remedy = "the device reported an error; check dmesg and replace the card or disk"
         return StorageError(message, remedy=remedy, code="storage_io")

@@ -5,13 +5,19 @@ off together. What arrives is read and handled by the front.
 """
 
 import contextlib
+import os
+import resource
 from typing import Any
 
 import zmq
 
 from eftraind.config import Config
+from eftraind.errors import ConfigError
 from eftraind.service.guard import Guard
 from eftraind.service.sockets import Router, publisher
+
+FEWEST_DESCRIPTORS = 32
+"""Free when the sockets are opened: libzmq aborts the process where it gets none."""
 
 
 class Doors:
@@ -20,6 +26,7 @@ class Doors:
     def __init__(self, config: Config, guard: Guard) -> None:
         self._guard = guard
         self._stack = contextlib.ExitStack()
+        _check_descriptors()
         try:
             self._open(config)
         except BaseException:
@@ -79,3 +86,13 @@ class Doors:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def _check_descriptors() -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    free = limit - len(os.listdir("/proc/self/fd"))
+    if limit != resource.RLIM_INFINITY and free < FEWEST_DESCRIPTORS:
+        raise ConfigError(
+            f"of {limit} descriptors {free} are left for sockets, fewer than {FEWEST_DESCRIPTORS}",
+            remedy="raise LimitNOFILE of the service, or ulimit -n",
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import write_config
+from harness import until, write_config
 
 from eftraind.client.curve import new_pair
 
@@ -97,6 +97,78 @@ def test_a_configuration_that_is_not_there(box: Path) -> None:
         )  # fmt: skip
         assert done.returncode == CONFIG and done.stderr.count("\n") == 1
         assert "none.yaml" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\x93\x01\xff", "cannot read"),
+        (b"a: \x00", "is not YAML"),
+        (b"train: [", "is not YAML"),
+        (b"- 1", "not keys with values"),
+        (b"jurnal: {}", "did you mean journal?"),
+        (b'journal: {commit_s: "50ms"}', "journal.commit_s"),
+        (None, "Is a directory"),
+    ],
+)
+def test_a_configuration_that_is_none(box: Path, content: bytes | None, words: str) -> None:
+    path = box / "x.yaml"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    done = subprocess.run(
+        [*CLI, "run", "--config", str(path)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == CONFIG and done.stderr.count("\n") == 1, done.stderr
+    assert words in done.stderr
+
+
+def test_weights_that_are_none(box: Path) -> None:
+    (box / "noise").write_bytes(bytes(range(256)))
+    for file in ("noise", "missing"):
+        model = {"network": "digits", "weights": str(box / file)}
+        assert refused(box, "engine", "model.weights", file, "null", model=model) == CONFIG
+
+
+def test_a_state_directory_of_another_network(box: Path) -> None:
+    path = write_config(box)
+    engine = subprocess.Popen([*CLI, "engine", "--config", str(path)])
+    try:
+        until("its weights", lambda: (box / "state/checkpoints/pins.json").exists(), 60)
+    finally:
+        engine.terminate()
+        engine.wait(30)
+    network = {"network": "lenet5"}
+    assert refused(box, "engine", "digits", "lenet5", "state_dir", model=network) == CONFIG
+
+
+def test_a_second_daemon_on_the_same_state(box: Path, daemon: Any) -> None:
+    first = daemon("front")
+    first.ready()
+    for command in ("front", "run"):
+        done = subprocess.run(
+            [*CLI, command, "--config", str(box / "config.yaml")],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 75 and f"process {first.process.pid}" in done.stderr
+    assert first.status()["version"]
+
+
+def test_a_stale_socket_file_is_replaced_and_a_directory_in_its_place_is_named(
+    box: Path, daemon: Any
+) -> None:
+    (box / "d.sock").mkdir()
+    listen = [f"ipc://{box}/d.sock"]
+    assert refused(box, "front", "d.sock", listen=listen) == CONFIG
+    (box / "eft.sock").touch()
+    assert daemon("front").ready()["version"]
+
+
+@pytest.mark.parametrize("limit", [12, 20, 24, 28])
+def test_too_few_descriptors(box: Path, limit: int) -> None:
+    wrap = ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh"]
+    assert refused(box, "front", "ulimit -n", wrap=wrap) in (1, CONFIG)
 
 
 @pytest.mark.parametrize("command", ["front", "check-config"])

@@ -75,7 +75,9 @@ def test_a_failed_atomic_write_leaves_no_litter(tmp_path: Path) -> None:
         (errno.EROFS, "read_only", "read-write"),
         (errno.EACCES, "storage_permission", "own the state directory"),
         (errno.EIO, "storage_io", "dmesg"),
-        (errno.EMFILE, "storage", "system log"),
+        (errno.EMFILE, "storage", "ulimit -n"),
+        (errno.ENFILE, "storage", "ulimit -n"),
+        (errno.ENODEV, "storage", "system log"),
     ],
 )
 def test_errors_name_cause_and_remedy(number: int, code: str, remedy: str) -> None:
