@@ -144,6 +144,10 @@ class Feature(IntFlag):
     ADAM = 2
 
 
+SHALLOW_WORDS = 256
+"""Words of a bank up to which a gradient on its way out lies in LUT RAM."""
+
+
 @dataclass(frozen=True)
 class KernelSizes:
     """What one build of the kernel is made of."""
@@ -153,7 +157,7 @@ class KernelSizes:
     feature_depth: int
     """Pixels of T lanes in each of two feature buffers."""
     output_depth: int
-    """Pixels of T lanes in each of two output buffers."""
+    """Pixels of T lanes in each of two output buffers, and in that of a gradient on its way out."""
     weight_tiles: int
     """Tiles of T x T in each of two weight buffers."""
     pixels: int = 1
@@ -167,6 +171,12 @@ class KernelSizes:
     """Of the adders that sum one pixel's products."""
     fadd_sum: str = "fulldsp"
     """Of the adders that accumulate."""
+
+    @property
+    def gradient_ram(self) -> str:
+        """Where a gradient lies on its way out, as BIND_STORAGE calls it."""
+        words = -(-self.output_depth // self.pixels)
+        return "lutram" if words <= SHALLOW_WORDS else "bram"
 
     def report_words(self) -> dict[Header, int]:
         """The words of the header that name the build."""
@@ -199,7 +209,7 @@ _C_NAMES = {
     "features": "FEATURES",
 }
 
-_OPERATORS = ("fmul", "fadd_tree", "fadd_sum")
+_OPERATORS = ("fmul", "fadd_tree", "fadd_sum", "gradient_ram")
 
 _KINDS = (
     (Control, "REG"),

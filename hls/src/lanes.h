@@ -1,5 +1,5 @@
-// Pooling and arithmetic element by element, on chip. Maxima are taken T lanes at a time, they are
-// cheap; element arithmetic goes a beat of 4 lanes at a time, as fast as its operands can arrive.
+// Maxima and sums, on chip. Maxima are taken T lanes at a time, they are cheap; sums a beat of 4 lanes at a
+// time, as fast as operands arrive.
 #pragma once
 #include "array.h"
 #include "functions.h"
@@ -130,95 +130,6 @@ share_beat:
       quad = 0;
       ++pixel;
       advance(at, p.rows.ins, p.cols.ins);
-    }
-  }
-  return beats;
-}
-
-// Whether dropout keeps elements: nn.pointwise.dropout_keep says how.
-struct Dropout {
-  uint32_t key, threshold;
-  float scale;
-};
-
-inline Dropout dropout_of(const Command& c, uint32_t seed) {
-  Dropout d;
-  d.key = mixed(seed ^ ((static_cast<uint32_t>(c.layer) + 1u) * 0x9e3779b9u));
-  d.threshold = static_cast<uint32_t>(c.scalar * 4294967296.0f);
-  d.scale = 1.0f / (1.0f - c.scalar);
-  return d;
-}
-
-// y = p * (a - s) + q * (b - t), or p * (a - s) + r: all arithmetic on elements, with these per channel.
-// Means are taken away before anything is scaled: a large one costs no digits.
-enum Coefficient { SCALE_A, SHIFT_A, SCALE_B, SHIFT_B, OFFSET, COEFFICIENTS };
-
-// From the vectors of batch normalisation: rows 0..3 of w[0] hold gamma, beta, mean, inverse deviation,
-// rows 0..1 of w[1] BN_SUM's vectors. Other commands have none.
-static void coefficients(const Command& c, const Dropout& drop, const float w[W_DEPTH][T][T],
-                         float k[COEFFICIENTS][T]) {
-  HLS(INLINE off)
-  const bool frozen = has(c, FLAG_FROZEN), back = c.op == OP_BN_BP;
-  const float share = 1.0f / static_cast<float>(most(c.count, 1));
-  const float plain_scale = c.op == OP_DROP_FP || c.op == OP_DROP_BP ? drop.scale : 1.0f;
-coefficient_lane:
-  for (int m = 0; m < T; ++m) {
-    HLS(PIPELINE off)
-    const float mean = w[0][2][m], inverse = w[0][3][m];
-    k[SCALE_A][m] = plain_scale;
-    k[SHIFT_A][m] = k[SHIFT_B][m] = k[OFFSET][m] = 0.0f;
-    k[SCALE_B][m] = 1.0f;
-    if (back || c.op == OP_BN_FP) {
-      k[SCALE_A][m] = w[0][0][m] * inverse;
-      k[SHIFT_A][m] = !back ? mean : frozen ? 0.0f : w[1][1][m] * share;
-      k[SCALE_B][m] = -(k[SCALE_A][m] * inverse) * (w[1][0][m] * share);
-      k[SHIFT_B][m] = mean;
-      k[OFFSET][m] = back ? 0.0f : w[0][1][m];
-    }
-  }
-}
-
-// Whether a command on elements has a second operand of its own.
-inline bool joins(const Command& c) { return c.op == OP_ADD_FP || (c.op == OP_BN_BP && !has(c, FLAG_FROZEN)); }
-
-// Commands on elements. Operand a lies in x from 0 on, b from X_DEPTH / 2 on. CONCAT takes T lanes from a
-// and b, from lane `shift` of a on.
-static int elements(const Command& c, const Pass& p, const Dropout& drop, int shift, const float x[COPIES][X_DEPTH][T],
-                    const float w[W_DEPTH][T][T], float y[PIXELS][Y_WORDS][T]) {
-  HLS(INLINE off)
-  float k[COEFFICIENTS][T];
-  HLS(ARRAY_PARTITION variable=k complete dim=1)
-  HLS(ARRAY_PARTITION variable=k complete dim=2)
-  coefficients(c, drop, w, k);
-  const int beats = p.images * p.rows.outs * p.cols.outs * QUADS;
-  const bool dropped = c.op == OP_DROP_FP || c.op == OP_DROP_BP, second = joins(c);
-  Spot at = first_spot(1, p.rows.outs, p.cols.outs);
-  int pixel = 0, quad = 0;
-element_beat:
-  for (int i = 0; i < beats; ++i) {
-    HLS(PIPELINE II=1)
-    HLS(LOOP_TRIPCOUNT min=1 max=4096)
-    HLS(DEPENDENCE variable=y inter false)
-    const uint32_t image = static_cast<uint32_t>(c.axis) + static_cast<uint32_t>(p.image + at.at.image);
-    const int row = p.rows.out + at.at.row, col = p.cols.out + at.at.col;
-  element_lane:
-    for (int e = 0; e < BEAT_WORDS; ++e) {
-      HLS(UNROLL)
-      const int lane = quad * BEAT_WORDS + e;
-      const bool turned = lane + shift >= T;
-      const int source = turned ? lane + shift - T : lane + shift;
-      const float a = x[0][turned ? X_DEPTH / 2 + pixel : pixel][source], b = x[0][X_DEPTH / 2 + pixel][lane];
-      const float other = k[SCALE_B][lane] * (b - k[SHIFT_B][lane]);
-      const float v = k[SCALE_A][lane] * (a - k[SHIFT_A][lane]) + (second ? other : k[OFFSET][lane]);
-      const uint32_t channel = image * c.n + p.out_tile * T + lane;
-      const uint32_t index = (channel * c.rows_in + row) * c.cols_in + col;
-      const bool keeps = !dropped || mixed(drop.key + index) >= drop.threshold;
-      y[at.seat.bank][word_of(at)][lane] = keeps ? v : 0.0f;
-    }
-    if (++quad == QUADS) {
-      quad = 0;
-      ++pixel;
-      advance(at);
     }
   }
   return beats;

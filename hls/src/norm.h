@@ -57,36 +57,6 @@ sum_pass:
   return count;
 }
 
-static void read_vector(const Word* port, int beat, float v[T]) {
-read_vector_beat:
-  for (int q = 0; q < QUADS; ++q) {
-    HLS(PIPELINE II=1)
-    const Word word = port[beat + q];
-  read_vector_lane:
-    for (int e = 0; e < BEAT_WORDS; ++e) {
-      HLS(UNROLL)
-      v[q * BEAT_WORDS + e] = word.v[e];
-    }
-  }
-}
-
-static void write_vector(Word* port, int beat, bool adds, const float v[T]) {
-  float before[T];
-  if (adds) read_vector(port, beat, before);
-write_vector_beat:
-  for (int q = 0; q < QUADS; ++q) {
-    HLS(PIPELINE II=1)
-    Word word;
-  write_vector_lane:
-    for (int e = 0; e < BEAT_WORDS; ++e) {
-      HLS(UNROLL)
-      const int m = q * BEAT_WORDS + e;
-      word.v[e] = adds ? before[m] + v[m] : v[m];
-    }
-    port[beat + q] = word;
-  }
-}
-
 // Mean and variance of one channel tile, in two passes. The sums are of what is left when the first
 // pixel is taken away, and of shares rather than values: neither a large mean nor a large sum hurts.
 // The second pass also finds how far the rounded mean is off (the corrected two-pass algorithm of

@@ -28,6 +28,9 @@ shrink:
   return t;
 }
 
+// A gradient and its bias fit a weight buffer, and an output buffer on their way out.
+constexpr int MOST_GRADIENT_TAPS = (PIXELS * Y_WORDS / T < W_DEPTH ? PIXELS * Y_WORDS / T : W_DEPTH) - 1;
+
 static void setup_convolution(const Places& at, Work& k) {
   const Command& c = k.c;
   const bool back = c.op == OP_CONV_BP;
@@ -55,24 +58,30 @@ static void setup_convolution(const Places& at, Work& k) {
   k.kernel.fold = fold;
   k.kernel.back = back;
   k.kernel.depthwise = depthwise;
+  k.tiling = tiling_of(k.rows, k.cols, c.images, X_DEPTH, Y_WORDS, k.kind == GRADIENT ? MOST_GRADIENT_TAPS : W_DEPTH);
+  if (k.kind == GRADIENT) {
+    k.finish = plain_finish(c, at);
+    return;
+  }
   k.finish = finish_of(c, back ? x : y, at, back);
   k.finish.undone = undone(k.cols);
   k.finish.channels = k.finish.until = back ? c.n : c.m;
   k.finish.add_bias = c.op == OP_CONV_FP && has(c, FLAG_BIAS);
   k.finish.bias.beat = bias_beat(k.kernel, 0);
-  k.tiling = tiling_of(k.rows, k.cols, c.images, X_DEPTH, Y_WORDS, k.kind == GRADIENT ? W_DEPTH - 1 : W_DEPTH);
 }
 
 // Weights of an UPDATE are rows of a kernel that never ends.
 static void setup_update(const Places& at, Work& k) {
+  const Command& c = k.c;
   k.kind = WORDS;
   k.in = map_of(at.src, T, 1, 1, T);
   k.kernel.place = at.dst;
   k.kernel.m_tiles = k.kernel.n_tiles = k.kernel.rows = 1;
-  k.kernel.cols = X_DEPTH;
+  k.kernel.cols = 1;
   k.kernel.lanes = T;
   k.kernel.fold = 1;
   k.kernel.back = k.kernel.depthwise = false;
+  k.finish = plain_finish(c, at);
   k.tiling.fits = true;
 }
 
@@ -131,12 +140,12 @@ static void setup_elements(const Places& at, uint32_t seed, Work& k) {
     k.finish.until = c.axis + c.n;
     k.finish.channels = c.m;
   }
-  k.drop = dropout_of(c, seed);
+  k.finish.drop = dropout_of(c, seed);
   k.vectors[0] = at.weights;
   k.vectors[1] = c.op == OP_BN_FP ? at.aux : at.extra;
   k.vectors[2] = behind(at.extra, 2 * tiles(c.n) * T);
   k.vector_pitch = tiles(c.n) * QUADS;
-  k.tiling = tiling_of(k.rows, k.cols, c.images, X_DEPTH / 2, Y_WORDS, 1);
+  k.tiling = tiling_of(k.rows, k.cols, c.images, PIXELS * Y_WORDS, joins(c) || k.finish.turn > 0 ? HALF : Y_WORDS, 1);
 }
 
 static bool is_convolution(int op) { return op == OP_CONV_FP || op == OP_CONV_BP || op == OP_CONV_WU; }

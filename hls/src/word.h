@@ -32,6 +32,7 @@ static_assert(T % BEAT_WORDS == 0 && T <= 16, "T is 4, 8, 12 or 16 lanes");
 static_assert((T & (T - 1)) == 0, "the adder tree halves T");
 static_assert(W_DEPTH >= 2 * REVISIT, "partial sums of one tap fit the weight buffer");
 static_assert(X_DEPTH >= 2 * W_DEPTH && X_DEPTH % 2 == 0, "one output's taps fit half a feature buffer");
+static_assert(Y_DEPTH >= 2 * T && Y_DEPTH >= 2 * PIXELS, "a tap's gradient, with a bias, fits an output buffer");
 static_assert(PIXELS >= 1 && PIXELS <= 4, "an iteration takes 1 to 4 pixels");
 static_assert(X_DEPTH < 65536 && Y_DEPTH < 65536, "the report has 16 bits for each");
 
@@ -47,6 +48,8 @@ constexpr int QUADS = T / BEAT_WORDS;  // beats of a pixel of T lanes
 constexpr int COPIES = (PIXELS + 1) / 2;
 // An output buffer has a bank for each pixel, at one address in an iteration.
 constexpr int Y_WORDS = (Y_DEPTH + PIXELS - 1) / PIXELS;
+// Where the second of two operands begins in it.
+constexpr int HALF = Y_WORDS / 2;
 
 inline int least(int a, int b) { return a < b ? a : b; }
 inline int most(int a, int b) { return a > b ? a : b; }

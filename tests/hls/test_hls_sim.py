@@ -94,6 +94,8 @@ def test_a_board_s_header_follows_its_build_description(tmp_path: Path) -> None:
     for line in lines:
         assert f"{line};" in header
     assert "#define EFT_FADD_TREE fabric" in header
+    assert "#define EFT_GRADIENT_RAM lutram" in header
+    assert "#define EFT_GRADIENT_RAM bram" in replace(sizes, output_depth=771).c_header(125.0)
     device = CsimDevice(8, memory_bytes=1 << 20, library=compiled(tmp_path, sizes))
     assert device.sizes.report_words() == sizes.report_words()
 

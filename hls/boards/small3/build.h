@@ -13,3 +13,4 @@ constexpr int FEATURES = 2;
 #define EFT_FMUL maxdsp
 #define EFT_FADD_TREE fulldsp
 #define EFT_FADD_SUM fulldsp
+#define EFT_GRADIENT_RAM lutram
