@@ -98,9 +98,9 @@ class _Walk(ABC):
             self.stores(before) if before else (),
             self.load_waits(after) if after and not self.design.traits.blocks else 0,
             self.store_runs(before) if before and not self.design.traits.streams else 0,
-            self.store_cycles(before) if before and not self.design.traits.leads else 0,
             drain if behind else 0,
             behind,
+            self.store_wait(before) if before else 0,
         )
 
     def _behind(self, turn: Any, before: Any) -> Round | None:
@@ -142,7 +142,7 @@ class _Walk(ABC):
     def store_runs(self, turn: Any) -> int:
         return 0
 
-    def store_cycles(self, turn: Any) -> int:
+    def store_wait(self, turn: Any) -> int:
         return 0
 
     def _steps(self, channels: int, out: bool) -> Runs[int]:
@@ -343,10 +343,12 @@ class _Gradient(_Walk):
         runs = -(-self.weight_words(m, n.value) // (RUN * self.design.t))
         return 2 * runs if self.job.steps else runs
 
-    def store_cycles(self, turn: Any) -> int:
+    def store_wait(self, turn: Any) -> int:
+        """The gradient moves into a buffer for what is stored, a row of output lanes a cycle."""
         m, n, image, area = turn
-        steps = self.job.steps and _last_visit(image, area)
-        return self.weight_words(m, n.value) if steps else 0
+        if self.design.traits.straight or not _last_visit(image, area):
+            return 0
+        return int(self.weight_words(m, n.value) // (m * self.design.t))
 
     def iterations(self, turn: Any) -> int:
         """Words of dy are taken a few at a time, each group tap by tap, into partial sums, which

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 from eftraind.errors import ConfigError
 from eftraind.plan import operators
 from eftraind.plan.outcome import Resources
+from eftraind.registers import SHALLOW_WORDS
 
 VECTOR_FMULS = 2
-"""Multipliers a lane of the vector unit (BN, update, pool, add), shared by all its commands: with
-vectors folded first, both ways of batch normalisation are a*x + b*dy + c."""
+"""Multipliers a lane of the vector unit, which everything passes on its way to memory: bias and
+activation, masks, old sums, elements both ways of batch normalisation, steps of weights."""
 VECTOR_FADDS = 3
+SHALLOW_LUT = 190
+"""Of a bank of SHALLOW_WORDS in LUT RAM, read and written at once: 8 LUTs hold 64 words of 7
+bits; a multiplexer of 4."""
 SCALAR_DSP = 12
 SCALAR_LUT = 3_300
 """One exponential, logarithm, division and square root, for loss and batch normalisation."""
@@ -25,11 +29,9 @@ WINDOW_LUT_PER_WORD = 150
 """For each word of the window's width: steering of wide words from banks to buffers and back."""
 BANK_LUT = 16
 """Of each bank: one of four addresses of 12 bits, and its enables."""
-STEP_FMULS, STEP_FADDS = 5, 4
-"""Of a unit of its own that lets one weight a cycle step."""
-GATHER_LUT = 150
-"""For each word of the port for results: what leads a word that is stored through the vector unit,
-whose adders and multiplier are idle then."""
+LEAD_LUT = 150
+"""For each word of the port for results: what leads operands of every kind through the vector
+unit."""
 GATHER_BRAM36 = 8
 """Two sums, in eight parts so that an adder meets none too soon, of each of up to 512 channels."""
 FOLLOW_LUT = 600
@@ -63,11 +65,11 @@ class Traits:
     whose maps differ in shape (POOL_BP) comes on the one for features, behind the first."""
     gathers: bool = True
     """Sums that a batch normalisation needs are taken while another command stores the map."""
+    straight: bool = True
+    """A gradient is stored from the weight buffer that it was made in; else it first moves, a row
+    of lanes a cycle, to one more buffer of the output's shape."""
     fuses: bool = True
     """A gradient that is whole steps its weights as it is stored (`Plan.fuse`)."""
-    leads: bool = True
-    """Weights that step pass through the vector unit; else through a unit of their own, one a
-    cycle."""
     splits: bool = True
     """What would be fewer than PASSES passes is cut smaller, so that its load and its store run
     beside computing."""
@@ -79,7 +81,7 @@ class Traits:
 SPECIFIED = Traits()
 PASSES = 4
 AS_WRITTEN = Traits(
-    streams=False, beside=False, gathers=False, leads=False, splits=False, follows=False
+    streams=False, beside=False, gathers=False, straight=False, splits=False, follows=False
 )
 """As the sources in hls are so far."""
 RUN = 64
@@ -189,8 +191,13 @@ def bram36(words: int, *, reads_twice: bool = False) -> float:
     return math.ceil(words / 1024) if reads_twice else math.ceil(words / 512) / 2
 
 
+def unloads_to_lut_ram(design: Design) -> bool:
+    """Whether there is a buffer for gradients on their way out, and shallow enough for that."""
+    return not design.traits.straight and design.output_words <= SHALLOW_WORDS
+
+
 def buffer_bram36(design: Design) -> int:
-    """Both copies of the three buffers.
+    """Both copies of the three buffers, and one for gradients if they leave through it.
 
     Two pixels read an input bank through its two ports, three or four need the bank twice. The
     output buffer has a bank per pixel, as each pixel reads and writes a sum every cycle.
@@ -200,7 +207,8 @@ def buffer_bram36(design: Design) -> int:
     ifm = design.array_n * ifm_copies * bram36(design.feature_depth, reads_twice=pixels > 1)
     ofm = design.array_m * pixels * bram36(design.output_words)
     weights = design.array_m * design.array_n * bram36(design.weight_tiles)
-    return math.ceil(2 * (ifm + ofm + weights))
+    leaving = 0.0 if design.traits.straight or unloads_to_lut_ram(design) else ofm
+    return math.ceil(2 * (ifm + ofm + weights) + leaving)
 
 
 def resources(design: Design) -> Resources:
@@ -221,14 +229,12 @@ def resources(design: Design) -> Resources:
     if design.window_words:
         lut += WINDOW_LUT_PER_WORD * design.window_width + BANK_LUT * design.window_banks
     lut += FOLLOW_LUT * design.traits.follows
-    gathers, leads = design.traits.gathers, design.traits.leads
-    lut += GATHER_LUT * design.result_words * (gathers or (design.traits.fuses and leads))
-    if not leads:
-        dsp += STEP_FMULS * side_fmul.dsp
-        lut += STEP_FMULS * side_fmul.lut + STEP_FADDS * side_fadd.lut
+    lut += SHALLOW_LUT * sums * unloads_to_lut_ram(design)
+    gathered = GATHER_BRAM36 * design.traits.gathers
+    lut += LEAD_LUT * design.result_words
     return Resources(
         dsp=dsp + muls * side_fmul.dsp + SCALAR_DSP,
-        bram36=buffer_bram36(design) + fifos + GATHER_BRAM36 * gathers + design.window_bram36,
+        bram36=buffer_bram36(design) + fifos + gathered + design.window_bram36,
         uram=0,
         lut=lut,
     )

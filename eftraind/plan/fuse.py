@@ -42,13 +42,18 @@ def _gather(out: list[Job], t: int) -> None:
 def _writers(
     out: Sequence[Job], place: int, read: Operand, words: int, ops: tuple[Op, ...]
 ) -> list[int]:
-    """The run of commands before `place` that write into the map and add to nothing."""
+    """The run of commands before `place` that write into the map and add nothing, no bias either:
+    the vector unit has three adders."""
     found = []
     for number in range(place - 1, -1, -1):
         c = out[number].command
         if c.op in (Op.CONV_WU, Op.BIAS_WU):
             continue
-        if c.op not in ops or c.flags & Flag.ACCUMULATE or not _within(c, read, words):
+        if (
+            c.op not in ops
+            or c.flags & (Flag.ACCUMULATE | Flag.BIAS)
+            or not _within(c, read, words)
+        ):
             break
         found.append(number)
     return found

@@ -37,7 +37,8 @@ DECODE_CYCLES = 24
 
 @dataclass(frozen=True)
 class Stream:
-    """Words on one channel. A store that waits begins when its operand's first words are there."""
+    """Words on one channel. A store that waits begins when its operand's first words are there;
+    `after`: cycles before anything of it is asked for."""
 
     channel: Channel
     words: int
@@ -111,11 +112,12 @@ class Machine:
         return max(max(queued, paced - ahead) + self.write_latency, self._alone(stream))
 
     def _read_end(self, stream: Stream, flowed: float, streams: Sequence[Stream]) -> float:
-        """A burst that had to wait is served at the DRAM's pace and then takes its channel's."""
+        """A burst that had to wait is served at the DRAM's pace and then takes its channel's; what
+        was asked for before others came waits little."""
         alone = self._alone(stream)
         end = flowed + self.read_latency / 2
         last = self._first_burst(stream) * (1 / self.rates[stream.channel] - 1 / self.dram)
-        if end > alone and last > 0:
+        if end > alone and last > 0 and not any(other.after > stream.after for other in streams):
             end += min(end - alone, last)
         return max(end, alone + self._turn(stream, streams))
 

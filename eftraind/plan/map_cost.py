@@ -1,8 +1,9 @@
 """Closed-form cost of the commands that only stream: load, pool, BN, add, loss, update, copy.
 
-Their operands pass through the vector unit in blocks that fit the feature buffers, with the same
-ping-pong of load, compute and store as convolutions. Which operand takes which channel is a table
-here; how many words it has is `plan.tiles`' business. An operation without an entry is an error.
+Their operands pass in blocks that fit the buffers, with the same ping-pong of load, compute and
+store as convolutions; those that only need the vector unit pass it as they are stored. Which
+operand takes which channel is a table here; how many words it has is `plan.tiles`' business. An
+operation without an entry is an error.
 """
 
 import math
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from eftraind.errors import ProgramError
-from eftraind.isa import Command, Flag, Op
+from eftraind.isa import Command, Flag, Op, Slot
 from eftraind.plan.design import PASSES, RUN, Design
 from eftraind.plan.job import Job
 from eftraind.plan.machine import Channel, Machine
@@ -29,6 +30,11 @@ FINISH_CYCLES = 60
 
 TWO_SHAPES = (Op.POOL_BP,)
 """Commands that read two maps of different shapes."""
+
+ELEMENTS = (
+    Op.BN_FP, Op.BN_BP, Op.ADD_FP, Op.PASS_BP, Op.CONCAT_FP, Op.CONCAT_BP, Op.DROP_FP, Op.DROP_BP,
+)  # fmt: skip
+"""Commands that nothing computes but the vector unit, between loading and storing."""
 
 Words = dict[Channel, int]
 Extents = dict[str, int]
@@ -75,15 +81,18 @@ def _named(words: Words) -> Words:
 
 def blocks(job: Job, moved: Traffic, design: Design) -> int:
     """Blocks that fit half a feature buffer (the other half is for a second operand) and an output
-    buffer, T lanes wide; moments of Adam take one bank of that."""
+    buffer, T lanes wide; moments of Adam take one bank of that. What is loaded to be stored takes
+    an output buffer, two operands a half each."""
+    long = moved.work > 4 * PASSES * design.pipeline_cycles
+    need = [PASSES if design.traits.splits and long else 1]
+    if at_once(job):
+        operands = 1 + _two_operands(job.command, design.t)
+        words = job.command.count if job.steps else moved.stores[Channel.OUT]
+        room = design.output_words // operands * design.pixels * design.t
+        return max(*need, math.ceil(words / room))
     room_in = design.feature_depth // 2 * design.t
     adam = job.command.op is Op.UPDATE
     room_out = (design.output_words if adam else design.output_depth) * design.t
-    if job.steps:  # rows of T words pass from a feature buffer into one of weights
-        rows = min(design.feature_depth, design.weight_tiles * design.t)
-        return math.ceil(job.command.count / design.t / rows)
-    long = moved.work > 4 * PASSES * design.pipeline_cycles
-    need = [PASSES if design.traits.splits and long else 1]
     need += [math.ceil(words / room_in) for words in moved.loads.values()]
     need += [math.ceil(words / room_out) for words in moved.stores.values()]
     return max(need)
@@ -95,7 +104,7 @@ def cost(job: Job, design: Design, machine: Machine) -> Total:
     number = blocks(job, moved, design)
     load = tuple((channel, math.ceil(words / number)) for channel, words in moved.loads.items())
     store = tuple((channel, math.ceil(words / number)) for channel, words in moved.stores.items())
-    compute = math.ceil(moved.work / number) + design.pipeline_cycles
+    compute = 0 if at_once(job) else math.ceil(moved.work / number) + design.pipeline_cycles
     total = Total()
     total.command(machine)
     if not overlaps(job):
@@ -103,15 +112,17 @@ def cost(job: Job, design: Design, machine: Machine) -> Total:
         total.add(machine, Round(compute), number)
         total.alone(machine, Round(0, store=store), number)
         return total
-    runs, steps = _steps(job, number, design)
+    runs = _runs(job, number, design)
     total.alone(machine, Round(0, load=load))
-    if number == 1:
+    if at_once(job):
+        total.add(machine, Round(0, load, store, 0, runs), number - 1)
+    elif number == 1:
         total.add(machine, Round(compute))
     else:
         total.add(machine, Round(compute, load=load))
-        total.add(machine, Round(compute, load, store, 0, runs, steps), number - 2)
-        total.add(machine, Round(compute, (), store, 0, runs, steps))
-    total.alone(machine, Round(0, (), store, 0, runs, steps))
+        total.add(machine, Round(compute, load, store, 0, runs), number - 2)
+        total.add(machine, Round(compute, (), store, 0, runs))
+    total.alone(machine, Round(0, (), store, 0, runs))
     moves = (*moved.loads.items(), *moved.stores.items())
     total.read_words = sum(words for channel, words in moves if not channel.writes)
     total.written_words = sum(words for channel, words in moves if channel.writes)
@@ -123,12 +134,22 @@ def overlaps(job: Job) -> bool:
     return job.command.op is not Op.UPDATE or job.steps
 
 
-def _steps(job: Job, number: int, design: Design) -> tuple[int, int]:
+def at_once(job: Job) -> bool:
+    """Blocks are stored as soon as they are loaded: the vector unit is all they need."""
+    steps = job.command.op is Op.UPDATE and job.steps
+    return steps or job.command.op in ELEMENTS
+
+
+def _two_operands(c: Command, t: int) -> bool:
+    turned = c.op in (Op.CONCAT_FP, Op.CONCAT_BP) and c.axis % t != 0
+    return turned or c.op is Op.ADD_FP or (c.op is Op.BN_BP and not c.flags & Flag.FROZEN)
+
+
+def _runs(job: Job, number: int, design: Design) -> int:
     """Of an UPDATE's block: runs of weights and of velocities that are read before they are
-    written, and cycles of stepping between."""
+    written."""
     words = math.ceil(job.command.count / number) if job.steps else 0
-    runs = 0 if design.traits.streams else 2 * math.ceil(words / (RUN * design.t))
-    return runs, 0 if design.traits.leads else words
+    return 0 if design.traits.streams else 2 * math.ceil(words / (RUN * design.t))
 
 
 def _old_sums(c: Command, words: int) -> Words:
@@ -209,14 +230,15 @@ def _norm(c: Command, design: Design, e: Extents) -> Traffic:
 
 
 def _update(c: Command, design: Design, e: Extents) -> Traffic:
-    """g comes in, a row of T words a cycle; w and v pass through the port for results, and step
-    there. With Adam w comes beside g, and after it a second moment beside v; roots and divisions
-    take one word a cycle."""
+    """g comes in; w and v pass through the port for results, and step there; a gradient that is
+    clipped is written first, over v. With Adam w comes beside g, and after it a second moment
+    beside v; roots and divisions take one word a cycle."""
     rates = e["weights"] + e["aux"]
     if not c.flags & Flag.ADAM:
-        state = {Channel.JOINED: 2 * c.count, Channel.OUT: 2 * c.count}
+        clips = c.weights.slot is not Slot.NONE
+        state = {Channel.JOINED: 2 * c.count, Channel.OUT: (2 + clips) * c.count}
         loads = {Channel.IN: e["src"], Channel.WEIGHTS: rates}
-        return Traffic(loads, state, math.ceil(c.count / design.t))
+        return Traffic(loads, state, _lanes(c.count, design))
     loads = {
         Channel.IN: e["src"] + c.count,
         Channel.WEIGHTS: e["dst"] + rates,
@@ -239,6 +261,5 @@ _FORMULAS: dict[Op, Callable[[Command, Design, Extents], Traffic]] = {
     Op.UPDATE: _update,
     Op.COPY: _copy,
     **dict.fromkeys((Op.POOL_FP, Op.POOL_BP, Op.AVG_FP, Op.AVG_BP), _window),
-    **dict.fromkeys((Op.BN_FP, Op.BN_BP, Op.ADD_FP, Op.PASS_BP), _maps),
-    **dict.fromkeys((Op.CONCAT_FP, Op.CONCAT_BP, Op.DROP_FP, Op.DROP_BP), _maps),
+    **dict.fromkeys(ELEMENTS, _maps),
 }

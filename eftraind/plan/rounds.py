@@ -25,12 +25,12 @@ class Round:
     """How often the load waits for the memory again before it is through."""
     store_runs: int = 0
     """Runs in which a store first reads, then writes; 0: both at once."""
-    store_cycles: int = 0
-    """What a store computes: beside moving, or between the runs."""
     drain: int = 0
     """From the end of computing in the round `behind` until the results to store are out."""
     behind: "Round | None" = None
     """The round before, if its pass was followed."""
+    store_wait: int = 0
+    """Cycles before a store begins: a gradient is unloaded first."""
 
 
 @dataclass
@@ -80,13 +80,11 @@ def round_cycles(machine: Machine, one: Round) -> tuple[float, str]:
     streams = [Stream(channel, words) for channel, words in one.load if words]
     loads, after = len(streams), _out_after(machine, one)
     streams += [
-        Stream(channel, words, waits and channel.writes, after)
+        Stream(channel, words, waits and channel.writes, after + one.store_wait)
         for channel, words in one.store
         if words
     ]
     longest, cause = float(one.compute), "compute"
-    if one.store_cycles and after + one.store_cycles > longest:
-        longest, cause = after + one.store_cycles, Channel.OUT.value
     late = [one.load_waits * machine.read_latency, _run_cycles(machine, one)]
     if machine.latest(streams) + max(late) <= longest:
         return longest, cause
@@ -117,4 +115,4 @@ def _run_cycles(machine: Machine, one: Round) -> float:
     reading = sum(
         words / machine.rates[channel] for channel, words in one.store if not channel.writes
     )
-    return reading + one.store_cycles + (one.store_runs - 1) * machine.read_latency
+    return reading + (one.store_runs - 1) * machine.read_latency

@@ -217,7 +217,7 @@ class _Search:
             )
             for depth, taps in product(reversed(DEPTHS), reversed(WEIGHT_TILES)):
                 deeper = replace(wider, feature_depth=depth, output_depth=depth, weight_tiles=taps)
-                if self._budget.holds(resources(deeper), self._board.fabric):
+                if self._can_be(deeper):
                     yield deeper
 
     def _refined(self, score: float, design: Design) -> Design:
@@ -225,7 +225,7 @@ class _Search:
         best = score, design
         for change in (self._ports_of, self._buffers_of, self._windows_of, self._clocks_of):
             for other in change(best[1]):
-                if other == best[1] or not self._budget.holds(resources(other), self._board.fabric):
+                if other == best[1] or not self._can_be(other):
                     continue
                 try:
                     better = self._score(other)
@@ -234,6 +234,11 @@ class _Search:
                 if better < best[0]:
                     best = better, other
         return best[1]
+
+    def _can_be(self, design: Design) -> bool:
+        """It fits, and half a feature buffer holds the taps of one output, as the kernel asks."""
+        room = design.feature_depth >= 2 * design.weight_tiles
+        return room and self._budget.holds(resources(design), self._board.fabric)
 
     def _ports_of(self, design: Design) -> list[Design]:
         width = self._board.ports.width_bits // 32
@@ -255,7 +260,7 @@ class _Search:
                     design, weight_tiles=taps, feature_depth=min(twice * depth, DEPTHS[-1]),
                     output_depth=depth,
                 )  # fmt: skip
-                if self._budget.holds(resources(other), self._board.fabric):
+                if self._can_be(other):
                     found.append(other)
                     break
         return found

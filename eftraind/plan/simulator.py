@@ -32,7 +32,8 @@ Pieces = dict[Channel, list[int]]
 
 @dataclass
 class Pass:
-    """One filling of the array: what it needs first, how long it computes, what it leaves."""
+    """One filling of the array: what it needs first, how long it computes, what it leaves, and how
+    long that takes to get ready for its store."""
 
     loads: Pieces = field(default_factory=dict)
     cycles: int = 0
@@ -42,6 +43,7 @@ class Pass:
     followed: bool = False
     """The next pass does not wait for that."""
     stores: Pieces = field(default_factory=dict)
+    unload: int = 0
 
 
 class Kernel:
@@ -60,34 +62,36 @@ class Kernel:
         }
         self.words_moved = 0
 
-    def run(self, passes: Iterator[Pass]) -> float:
-        """Cycles of a command: fetched, decoded, all its passes, its status written."""
-        self._together(0, {Channel.WEIGHTS: [COMMAND_WORDS]}, {})
-        self._together(DECODE_CYCLES, {}, {})
-        computing = Pass()
-        finished: Pieces = {}
+    def run(self, passes: Iterator[Pass], at_once: bool = False) -> float:
+        """Cycles of a command: fetched, decoded, all its passes, its status written. `at_once`: a
+        pass is stored while the next is loaded, with no stage between."""
+        self._together(0, {Channel.WEIGHTS: [COMMAND_WORDS]}, Pass())
+        self._together(DECODE_CYCLES, {}, Pass())
+        computing, finished = Pass(), Pass()
         out = 0.0  # when the results of the pass before have come out
         for coming in passes:
             done = self._events.now + computing.cycles + computing.drain
             busy = computing.cycles + (0 if computing.followed else computing.drain)
-            self._together(busy, coming.loads, finished, out)
-            finished, out, computing = computing.stores, done, coming
-        self._together(computing.cycles + computing.drain, {}, finished, out)
-        self._together(0, {}, computing.stores)
-        self._together(0, {}, {Channel.OUT: [STATUS_WORDS]})
+            self._together(busy, coming.loads, computing if at_once else finished, out)
+            finished, out, computing = computing, done, coming
+        if not at_once:
+            self._together(computing.cycles + computing.drain, {}, finished, out)
+        self._together(0, {}, computing)
+        self._together(0, {}, Pass(stores={Channel.OUT: [STATUS_WORDS]}))
         return self._events.now
 
-    def _together(self, cycles: int, loads: Pieces, stores: Pieces, results: float = 0.0) -> None:
-        """One round: all three units start now, the store not before its `results` are out, and the
+    def _together(self, cycles: int, loads: Pieces, leaving: Pass, results: float = 0.0) -> None:
+        """One round: all three units start now, the store not before its `results` are out and
+        unloaded, and the
         next round waits for all of them. A store that reads (a mask, old sums) begins to write when
         the first of those words are there."""
-        start = self._events.now
+        start, stores = self._events.now, leaving.stores
         self._events.at(start + cycles, lambda: None)
         reads = {channel: part for channel, part in stores.items() if not channel.writes}
         writes = {channel: part for channel, part in stores.items() if channel.writes}
         self._move(loads)
         wait = max((self._ports[channel].latency for channel in reads), default=0.0)
-        store = max(start, results)
+        store = max(start, results) + leaving.unload
         self._events.at(store, lambda: self._move(reads))
         self._events.at(store + wait, lambda: self._move(writes))
         self._events.run()
@@ -113,7 +117,7 @@ def simulate(
         passes = _gradient_passes(job, tiling, design)
     else:
         passes = _map_passes(job, tiling, design)
-    cycles = kernel.run(passes)
+    cycles = kernel.run(passes, at_once=map_cost.at_once(job))
     return cycles, kernel.words_moved - COMMAND_WORDS - STATUS_WORDS
 
 
@@ -121,7 +125,9 @@ def _stream_passes(job: Job, design: Design) -> Iterator[Pass]:
     moved = map_cost.traffic(job, design)
     number = map_cost.blocks(job, moved, design)
     for index in range(number):
-        one = Pass(cycles=_share(moved.work, index, number), drain=design.pipeline_cycles)
+        one = Pass()
+        if not map_cost.at_once(job):
+            one.cycles, one.drain = _share(moved.work, index, number), design.pipeline_cycles
         for channel, words in moved.loads.items():
             one.loads[channel] = [_share(words, index, number)]
         for channel, words in moved.stores.items():
@@ -234,6 +240,10 @@ def _gradient_passes(job: Job, tiling: Tiling, design: Design) -> Iterator[Pass]
                 one.loads[Channel.IN] = [images * _source_pixels(c, box) * loop.lanes] * source
                 one.loads[Channel.WEIGHTS] = [images * box.height * box.width * design.t] * m
                 if last:
+                    rows = 1 if c.groups > 1 else n * loop.lanes
+                    one.unload = (
+                        0 if design.traits.straight else c.kernel_rows * c.kernel_cols * rows
+                    )
                     pieces = _weight_pieces(c, m, n, loop.lanes, design)
                     if job.steps:  # weights and velocities, each read and written
                         pieces = pieces + pieces

@@ -61,6 +61,13 @@ def tiling_of(c: Command, design: Design) -> Tiling:
             f"{design.weight_tiles}",
             remedy="take deeper weight buffers",
         )
+    rows_out, room = (taps + 1) * design.array_n, design.output_words * design.pixels
+    if c.op is Op.CONV_WU and not design.traits.straight and rows_out > room:
+        raise ConfigError(
+            f"the gradient of {taps} taps takes {rows_out} places of an output buffer; the design "
+            f"has {room}",
+            remedy="take deeper output buffers",
+        )
     group, stays, rounds = _group(shape, taps, design)
     return Tiling(images, rows, cols, group, stays, rounds)
 

@@ -87,7 +87,7 @@ def as_written(network: str, board_name: str, batch: int) -> Iterator[Step]:
         ("as specified", ours),
         ("masks are read and results written by turns", _with(ours, streams=False)),
         ("the second map of POOL_BP comes behind the first", _with(ours, beside=False)),
-        ("weights step one a cycle, in a unit of their own", _with(ours, leads=False)),
+        ("gradients move to a buffer of their own first", _with(ours, straight=False)),
         ("commands may be a single pass", _with(ours, splits=False)),
         ("the array's pipeline runs empty after each pass", _with(ours, follows=False)),
         ("no window", replace(ours, window_words=0)),

@@ -168,7 +168,7 @@ def test_an_array_is_a_multiple_of_t() -> None:
 def test_the_array_s_area_is_near_that_of_an_open_tool(side: int, lut: int, dsp: int) -> None:
     """Yosys on our own operators, tree and accumulators: `docs/planner.md` has the margin."""
     one = Design(
-        4, 4, 4, 1, 100.0, "fulldsp", "fabric", "fabric", 512, 512, 64, 4, 4, 4
+        4, 4, 4, 1, 100.0, "fulldsp", "fabric", "fabric", 512, 2048, 64, 4, 4, 4
     )  # fmt: skip
     wide = replace(one, t=side, array_m=side, array_n=side)
     base = resources(replace(one, pixels=1))
