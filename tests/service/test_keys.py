@@ -4,7 +4,9 @@ Who gets in, who may do what, and how a revoked key is cut off, is tested with b
 tests/sdk/test_both_keys.py.
 """
 
+import contextlib
 import os
+import re
 import signal
 import socket
 import stat
@@ -131,6 +133,29 @@ def test_thousands_of_failed_handshakes_and_garbage_hurt_nobody(keyed: Keyed) ->
         stores(cam)
         assert cam.stats().reconnects == 0
         until("the descriptors", lambda: len(os.listdir(f"{process}/fd")) <= before + 5)
+
+
+def refusals(keyed: Keyed) -> float:
+    text = request(keyed.daemon.config.control_endpoint, "metrics")["text"]
+    found = re.search(r"^eftraind_handshakes_refused_total (\S+)", text, re.M)
+    return float(found[1]) if found else 0.0
+
+
+def test_a_crowd_of_strangers_does_not_starve_a_sensor(keyed: Keyed) -> None:
+    with keyed.client("cam") as cam:
+        for crowd in range(5):
+            with zmq.Context() as context, contextlib.ExitStack() as stack:
+                for _ in range(40):  # libzmq tries once: a refused key is not tried again
+                    stranger, key = stack.enter_context(context.socket(zmq.DEALER)), keyed.pair()
+                    stranger.linger = 0
+                    stranger.curve_serverkey = key.server.encode()
+                    stranger.curve_publickey = key.public.encode()
+                    stranger.curve_secretkey = key.secret.encode()
+                    stranger.connect(keyed.endpoint)
+                stores(cam)
+                expected = 40 * (crowd + 1)
+                until("their refusals", lambda wanted=expected: refusals(keyed) >= wanted)
+        assert cam.stats().reconnects == 0 and cam.stats().durable == 5
 
 
 def front_says(box: Path, environ: dict[str, str] | None = None, **sections: Any) -> str:
