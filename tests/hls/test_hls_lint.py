@@ -1,4 +1,5 @@
-"""The pragma lint: the kernel is clean, and each class of mistake is found when it is planted."""
+"""The pragma lint: the kernel is clean, and each class of mistake is found when it is planted; and
+the vector unit is one, of the operators that the planner counts."""
 
 import importlib.util
 import sys
@@ -6,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from eftraind.plan.design import VECTOR_FADDS, VECTOR_FMULS
 
 HLS = Path(__file__).parents[2] / "hls"
 
@@ -93,3 +96,14 @@ def test_the_command_ends_with_1_if_there_is_a_finding(
     monkeypatch.setattr(sys, "argv", ["lint.py", str(tmp_path)])
     assert lint.main() == 1
     assert "a.h:14: unknown pragma UNROL" in capsys.readouterr().out
+
+
+def test_the_vector_unit_is_called_once_and_has_the_operators_that_are_counted() -> None:
+    sources = {path.name: path.read_text() for path in (HLS / "src").iterdir()}
+    calls = {name: text.count(" unit(") for name, text in sources.items() if " unit(" in text}
+    assert calls == {"unit.h": 1, "store.h": 1}  # where it is defined, and the one call
+    assert "inline Made unit(" in sources["unit.h"]
+    body = sources["unit.h"].split("inline Made unit(")[1]
+    assert (body.count("op=fmul"), body.count("op=fadd")) == (VECTOR_FMULS, VECTOR_FADDS)
+    code = "\n".join(line.split("//")[0] for line in body.splitlines() if "HLS(" not in line)
+    assert (code.count(" * "), code.count(" + ")) == (VECTOR_FMULS, VECTOR_FADDS)
