@@ -4,16 +4,14 @@ Owns the environment variable and the words for failed handshakes. A key never a
 """
 
 import os
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import zmq
-from zmq.utils import z85
 
 from eftraind.errors import ClientError, ConfigError, Disconnected, Refused
-from eftraind.keys import KeyFile, read_key_file
+from eftraind.keys import KeyFile, is_key, read_key_file
 
 VARIABLE = "EFTRAIND_KEYS"
 Keys = KeyFile | str | os.PathLike[str]
@@ -52,20 +50,13 @@ def find(given: Keys | None, endpoint: str, environ: Mapping[str, str]) -> KeyFi
             code="keys",
         )
     for key in (given.server, given.public, given.secret):
-        if not _is_key(key):
+        if not is_key(key):
             raise ClientError(
                 f"a key of {len(key)} characters is no CURVE key",
                 remedy="a key is 40 characters of Z85, as eftraind keygen prints it",
                 code="keys",
             )
     return given
-
-
-def _is_key(word: str) -> bool:
-    try:
-        return len(z85.decode(word)) == 32
-    except (KeyError, ValueError, struct.error):  # not every 40 letters of Z85 are 32 bytes
-        return False
 
 
 def use(socket: Any, keys: KeyFile | None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from eftraind.client.curve import new_pair
 from eftraind.errors import ConfigError, StorageError
 from eftraind.fsio import FileOps, create_once, fill_empty
-from eftraind.keys import KEY, NAME, ROLES, KeyFile, Peer, allowed_line, read_key_file
+from eftraind.keys import NAME, ROLES, KeyFile, Peer, allowed_line, is_key, read_key_file
 
 SERVER_FILE = "eftraind.server.key"
 
@@ -64,7 +64,7 @@ def _write(ops: FileOps, path: Path, data: bytes) -> None:
 def _server(given: str | None) -> str:
     if given is None:
         raise ConfigError("a client needs the daemon's key", remedy="--server KEY, or its file")
-    if KEY.fullmatch(given):
+    if is_key(given):
         return given
     pair = read_key_file(Path(given))
     if pair is None:
