@@ -15,8 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 INSIDE = Path(__file__).parent / "inside"
-PYNQS = {"3.1.2": ("3.10",), "4.0.0": ("3.11", "3.12")}
-"""Version of pynq: Pythons that it is made for (3.1) or installs on (4.0)."""
+PYNQS = {"3.1.2": ("3.10",), "3.0.1": ("3.10",), "4.0.0": ("3.11", "3.12")}
+"""Version of pynq: Pythons that it is made for (3.x) or installs on (4.0)."""
 NEEDS = ("pycparser<3", "numpy<2", "pyzmq", "PyYAML", "prometheus-client", "safetensors")
 TOOLS = ("pytest>=8", "pytest-timeout", "hypothesis")
 
@@ -90,6 +90,7 @@ def test_inside(version: str) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
     assert " passed" in run.stdout
+    print(f"pynq {version}: {run.stdout.strip().splitlines()[-1]}")  # pytest -s shows it
 
 
 def test_these_tests_do_not_run_without_pynq_here() -> None:

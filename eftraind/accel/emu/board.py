@@ -106,6 +106,8 @@ def open_device(
     parts = Parts(design, lanes, cma_bytes, faults or Faults())
     device = _device_class(pynq)(parts)
     pynq.Device.active_device = device
+    processor: Any = import_module("pynq.ps")
+    processor.CPU_ARCH = design.arch  # 3.0 asks this machine what the board is
     clocks = pynq.Clocks
     if hasattr(clocks, "_real_instance"):
         del clocks._real_instance
