@@ -1,6 +1,7 @@
 // A bench for the kernel: a window of memory with guarded buffers, and one command at a time through the
 // top function, as a host would.
 #pragma once
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

@@ -90,7 +90,6 @@ def test_inside(version: str) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
     assert " passed" in run.stdout
-    print(f"pynq {version}: {run.stdout.strip().splitlines()[-1]}")  # pytest -s shows it
 
 
 def test_these_tests_do_not_run_without_pynq_here() -> None:

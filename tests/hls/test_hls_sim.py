@@ -40,13 +40,19 @@ def test_headers_are_generated_from_the_declarations(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "rest", [["BUILDS=small"], ["BUILDS=small3", "TESTS=geometry conv"]], ids=["1", "3 pixels"]
+    "rest",
+    [["BUILDS=small"], ["BUILDS=small3", "TESTS=geometry conv windows"]],
+    ids=["1", "3 pixels"],
 )
 def test_unit_tests_pass_with_small_buffers(rest: list[str], tmp_path: Path) -> None:
     need("make", "g++")
     done = make(tmp_path, "-j2", "sim", *rest)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "156 convolutions bit for bit" in done.stdout
+    families = ["depthwise convolution and pooling"]
+    if len(rest) == 1:
+        families += ["commands on elements", "sums", "losses"]
+    assert all(f"{family} bit for bit" in done.stdout for family in families)
 
 
 @pytest.mark.parametrize(
