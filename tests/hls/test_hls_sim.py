@@ -52,6 +52,7 @@ def test_unit_tests_pass_with_small_buffers(rest: list[str], tmp_path: Path) -> 
     families = ["depthwise convolution and pooling"]
     if len(rest) == 1:
         families += ["commands on elements", "sums", "losses"]
+        assert "29 commands through their ports" in done.stdout
     assert all(f"{family} bit for bit" in done.stdout for family in families)
 
 
