@@ -88,7 +88,8 @@ fingerprint() {
         printf '%s\n' "$root" "$1" "${CXX:-}"
         cat "$root/pyproject.toml" "$root/scripts/env.sh"
         cat "$root/setup.py" 2>/dev/null || true
-        find "$root/eftraind/accel/native" -type f \( -name '*.[ch]pp' -o -name '*.h' -o -name '*.py' \) \
+        cat "$root/eftraind/accel/kernel_build.py"
+        find "$root/eftraind/accel/native" "$root/hls/src" "$root/hls/sim" "$root/hls/boards" -type f \( -name '*.[ch]pp' -o -name '*.h' -o -name '*.py' \) \
             -print0 | LC_ALL=C sort -z | xargs -0 cat
     } | sha256sum | cut -d' ' -f1
 }
