@@ -22,7 +22,7 @@ from eftraind.isa import Op, digest
 from eftraind.registers import BEAT_WORDS, Control, Ctrl, KernelSizes
 from eftraind.registers import digest as kernel_digest
 
-_REMEDY = "run `python -m eftraind.accel.kernel` or install the package again"
+_REMEDY = "install the package again; in a checkout: python -m eftraind.accel.kernel"
 BASE_ADDRESS = 0x1000_0000
 """Physical address of the window; not 0, so that a forgotten base shows."""
 _ALIGN_WORDS = 16  # 64 bytes: a cache line

@@ -1,6 +1,7 @@
 """The Debian package, built and unpacked: what is in it, and that it runs."""
 
 import os
+import re
 import shutil
 import subprocess
 from importlib.metadata import version
@@ -40,10 +41,12 @@ def tree(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # it compiles the native libraries
 
 
-def test_fields_and_conffiles(package: Path, tree: Path) -> None:
+def test_fields_and_conffiles(package: Path, tree: Path, dist: Dist) -> None:
     lines = run("dpkg-deb", "--field", package).splitlines()
     fields = dict(line.split(": ", 1) for line in lines if ": " in line)
     assert fields["Version"] == version("eftraind")
+    named = re.search(r"manylinux_2_(\d+)_", dist.wheel.name)
+    assert named is not None and f"libc6 (>= 2.{named[1]})" in fields["Depends"]
     assert "python3-zmq" in fields["Depends"] and fields["Architecture"] != "all"
     assert (tree / "DEBIAN/conffiles").read_text() == "/etc/eftraind/config.yaml\n"
     assert (tree / "etc/eftraind/config.yaml").read_text() == (
