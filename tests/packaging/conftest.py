@@ -3,22 +3,11 @@
 import fcntl
 import os
 import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).parent.parent.parent
-
-
-@dataclass(frozen=True)
-class Dist:
-    """What `scripts/wheels` leaves."""
-
-    sdist: Path
-    wheel: Path
+from distributions import ROOT, Dist
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +38,3 @@ def libraries() -> Path:
     """Where this environment's numpy and zmq lie. Named on PYTHONPATH, the editable installation
     beside them is not seen: only a site directory has its .pth files read."""
     return Path(np.__file__).parent.parent
-
-
-def base_python() -> str:
-    """The interpreter outside the environment."""
-    return os.path.realpath(getattr(sys, "_base_executable", sys.executable))

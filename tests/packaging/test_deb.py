@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Dist, base_python
+from distributions import ROOT, Dist, base_python
 
 HOME = "usr/lib/eftraind"
 

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Dist, base_python
+from distributions import ROOT, Dist, base_python
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # they compile the native libraries
 
